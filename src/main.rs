@@ -1,0 +1,2 @@
+//! The `pointsman` program: see [`pointsman`] for the map of the code.
+fn main() {}
