@@ -1,0 +1,494 @@
+//! The durable memory of one service: only what cannot be observed again.
+//!
+//! Facts hold elapsed amounts, not instants: a pass adds the time it has watched, so a crash or a clock
+//! jump lengthens a bake and never shortens it. The instants in here are for people and are not decided by.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::effect::{Effect, Resource, Shares};
+use super::plan::{Plan, Revision};
+use crate::records::command::{PromoteStep, Verb};
+use crate::records::status::Outcome;
+use crate::records::{Group, Percent, Span};
+
+/// How many ended things are kept: tombstones, quarantined revisions, answers to commands.
+pub const KEPT: usize = 10;
+
+/// How many processed command ids are kept.
+pub const COMMANDS_KEPT: usize = 64;
+
+/// Everything that must survive a crash.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Facts {
+    /// Given at first sight; outlives deletion.
+    pub uid: String,
+    /// Counts changed requests; never falls.
+    pub generation: u64,
+    /// Attempt within the generation, from 1.
+    pub attempt: u32,
+    /// What generation `generation` asks for.
+    pub asked: Option<Identity>,
+    /// A request that has not started yet.
+    pub pending: Option<Pending>,
+    /// The release in flight.
+    pub release: Option<Release>,
+    /// The plan pinned by the newest release; housekeeping goes by it too.
+    pub plan: Option<Plan>,
+    /// The version that serves.
+    pub stable: Option<Version>,
+    /// The previous version, kept warm.
+    pub retained: Option<Retained>,
+    /// Task sets being removed.
+    pub cleanups: Vec<Cleanup>,
+    /// ARNs claimed for this service.
+    pub claims: BTreeSet<String>,
+    /// Announced effects without a settled outcome.
+    pub outstanding: BTreeMap<Resource, Outstanding>,
+    /// The last acknowledged write of each route, by name.
+    pub acknowledged: BTreeMap<String, Acknowledged>,
+    /// Task sets that never get weight again; the last [`KEPT`].
+    pub tombstones: Vec<String>,
+    /// Revisions that failed; the last [`KEPT`].
+    pub quarantined: Vec<Quarantined>,
+    /// Ids of processed commands, the last [`COMMANDS_KEPT`].
+    pub commands_done: Vec<String>,
+    /// Answers to commands, the last [`KEPT`].
+    pub answers: Vec<CommandAnswer>,
+    /// The `StateTransitionedTimestamp` up to which each alarm's history is known to hold no ALARM.
+    pub alarm_marks: BTreeMap<String, Timestamp>,
+    /// Repairs of weights that somebody else moved.
+    pub drift: Drift,
+    /// A state that only a person may end.
+    pub halted: Option<Halt>,
+    /// How the last release ended.
+    pub last: Option<Ended>,
+    /// The epoch that wrote last.
+    pub epoch: u64,
+}
+
+/// What makes a request a request (`semantics` 1.5): metadata never counts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// As written, when it could not be read as a revision.
+    pub task_definition: String,
+    /// Strategy as written.
+    pub strategy: Option<String>,
+    /// As written.
+    pub request_id: Option<String>,
+    /// `sha256:` of the spec as written.
+    pub spec_hash: String,
+}
+
+/// A request between being seen and starting.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pending {
+    /// Time watched since it was seen, while nothing of ours stood in its way.
+    pub waited: Span,
+    /// A return to the retained version, which an operator asked for.
+    pub return_to_retained: bool,
+}
+
+/// `<name>-<generation>.<attempt>` without the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseId {
+    /// Generation.
+    pub generation: u64,
+    /// Attempt.
+    pub attempt: u32,
+}
+
+impl std::fmt::Display for ReleaseId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.generation, self.attempt)
+    }
+}
+
+/// A version with its task set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Version {
+    /// What it runs.
+    pub revision: Revision,
+    /// Its task set's ARN.
+    pub task_set: String,
+    /// Its external id.
+    pub external_id: String,
+    /// Its target group.
+    pub group: Group,
+    /// Its scale when it became what it is.
+    pub scale: Percent,
+}
+
+/// The kinds of release (`semantics` 4.1, 4.3, 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ReleaseKind {
+    /// A new task set beside a stable one.
+    Ordinary,
+    /// No version serves yet: there is nothing to go back to.
+    First,
+    /// The candidate is the retained set, which still runs.
+    Return,
+}
+
+/// A release in flight.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// Which one.
+    pub id: ReleaseId,
+    /// What kind.
+    pub kind: ReleaseKind,
+    /// What was asked for.
+    pub identity: Identity,
+    /// For people.
+    pub started_at: Timestamp,
+    /// The way back: recorded before the first mutation. None only in a first release.
+    pub stable: Option<Version>,
+    /// Where the traffic lay when it started, by route.
+    pub before: BTreeMap<String, Shares>,
+    /// The version being released.
+    pub candidate: Candidate,
+    /// The service's desiredCount when it started.
+    pub desired_at_start: u32,
+    /// How far it has come.
+    pub progress: Progress,
+    /// The decision to go back; never removed.
+    pub latch: Option<Latch>,
+    /// Pauses that an operator ended.
+    pub promoted: BTreeSet<PromoteStep>,
+    /// Alarms that an operator set aside until they have been OK once.
+    pub break_glass: BTreeSet<String>,
+    /// Some write's outcome was unknown, or the daemon changed hands: clean-up waits longer.
+    pub uncertain: bool,
+}
+
+/// The candidate of a release.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// What it runs.
+    pub revision: Revision,
+    /// The group that was empty, or at weight 0.
+    pub group: Group,
+    /// How it is found.
+    pub external_id: String,
+    /// `clientToken` of its creation.
+    pub token: String,
+    /// Its ARN, once acknowledged or found.
+    pub task_set: Option<String>,
+    /// The scale last asked for.
+    pub scale: Percent,
+}
+
+impl Candidate {
+    /// As a version, once it has a task set.
+    pub fn version(&self) -> Option<Version> {
+        Some(Version {
+            revision: self.revision.clone(),
+            task_set: self.task_set.clone()?,
+            external_id: self.external_id.clone(),
+            group: self.group,
+            scale: self.scale,
+        })
+    }
+}
+
+/// How far a release has come: each field only grows, but for the clocks of the step under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Progress {
+    /// Consecutive observations in which the candidate was up as the present step wants it.
+    pub steady_reads: u8,
+    /// The targets were healthy.
+    pub targets_healthy: bool,
+    /// The test route is on the candidate, verified.
+    pub test_shifted: bool,
+    /// Time on the test route with alarms answered.
+    pub held: Span,
+    /// The gate is passed; only now production weight is allowed.
+    pub gate_passed: bool,
+    /// Index of the step under way.
+    pub step: u16,
+    /// The weights of that step are written and verified.
+    pub shifted: bool,
+    /// Time since then in which the weights were given to take effect.
+    pub settled: Span,
+    /// Time baked, with evidence.
+    pub baked: Span,
+    /// All steps are done.
+    pub steps_done: bool,
+    /// The candidate ever had, or may have had, production weight.
+    pub exposed: bool,
+    /// Time watched since then.
+    pub exposed_for: Span,
+    /// PRIMARY could not be moved within its deadline.
+    pub primary_given_up: bool,
+    /// The stage whose deadline is running, and for how long.
+    pub stage: Stage,
+    /// See `stage`.
+    pub in_stage: Span,
+    /// Time without the alarms' evidence.
+    pub without_evidence: Span,
+    /// Consecutive observations of weights that we did not write.
+    pub foreign_reads: u8,
+}
+
+/// Where a release stands, as its deadlines see it. Derived in every pass; kept beside its clock so that a
+/// change restarts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stage {
+    /// From the start to the passed gate.
+    #[default]
+    Preparing,
+    /// Scaling the candidate for a step.
+    Scaling,
+    /// Writing and verifying the weights of a step.
+    Shifting,
+    /// Baking a step.
+    Baking,
+    /// Waiting for a promotion.
+    Pausing,
+    /// Making the candidate PRIMARY.
+    Completing,
+    /// Bringing traffic back.
+    GoingBack,
+}
+
+/// The decision to go back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Latch {
+    /// Why.
+    pub cause: LatchCause,
+    /// Evidence, for people.
+    pub detail: String,
+    /// For people.
+    pub at: Timestamp,
+    /// How often each route's write back was tried, so that one that refuses holds up no other.
+    pub tried: BTreeMap<String, u32>,
+    /// Time watched since.
+    pub elapsed: Span,
+}
+
+/// Why a release goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LatchCause {
+    /// An armed alarm was in ALARM.
+    Alarm,
+    /// A person moved weight toward stable.
+    MovedByHand,
+    /// An operator said so.
+    Aborted,
+    /// The record was deleted.
+    RecordDeleted,
+    /// A newer request was seen.
+    Superseded,
+    /// A phase took too long.
+    Deadline,
+    /// The alarms could not be judged for too long.
+    NoEvidence,
+    /// The candidate can't be made or is gone.
+    CandidateLost,
+}
+
+/// A previous version, kept warm.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retained {
+    /// Which.
+    pub version: Version,
+    /// Time watched since success.
+    pub kept: Span,
+    /// As in its release.
+    pub uncertain: bool,
+}
+
+/// The removal of one task set (`semantics` 4.4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cleanup {
+    /// Its ARN; none while a creation of unknown outcome may still bring it about.
+    pub task_set: Option<String>,
+    /// Its external id.
+    pub external_id: String,
+    /// Its group.
+    pub group: Group,
+    /// The long quiet wait is needed.
+    pub uncertain: bool,
+    /// Time watched with the barrier standing and the group at weight 0.
+    pub quiet: Span,
+    /// Consecutive fresh reads of the whole load balancer that show the group at weight 0 everywhere.
+    pub zero_reads: u8,
+    /// The delete was acknowledged.
+    pub deleted: bool,
+    /// Time watched in all.
+    pub elapsed: Span,
+}
+
+/// An announced effect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outstanding {
+    /// What was announced.
+    pub effect: Effect,
+    /// An answer was lost: it stays until a later write on the resource is acknowledged.
+    pub unknown: bool,
+    /// Fresh reads in which a task set of unknown creation was looked for and not found.
+    pub looked: u8,
+    /// What the last attempt met, for people.
+    pub trouble: Option<String>,
+}
+
+/// The last acknowledged write of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Acknowledged {
+    /// What was written.
+    pub shares: Shares,
+    /// The lease epoch it was written under.
+    pub epoch: u64,
+}
+
+/// A revision that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quarantined {
+    /// Which.
+    pub revision: Revision,
+    /// In which release.
+    pub release: ReleaseId,
+    /// Under which request id.
+    pub request_id: Option<String>,
+    /// Why.
+    pub cause: LatchCause,
+    /// For people.
+    pub at: Timestamp,
+}
+
+/// An answer to a command.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommandAnswer {
+    /// The command's ULID.
+    pub id: String,
+    /// What was asked.
+    pub verb: Verb,
+    /// Who said they asked.
+    pub by: Option<String>,
+    /// Whether it had an effect.
+    pub done: bool,
+    /// Why.
+    pub reason: String,
+    /// For people.
+    pub at: Timestamp,
+}
+
+/// Repairs within the present hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Drift {
+    /// How many.
+    pub repairs: u32,
+    /// Time watched since the first of them.
+    pub window: Span,
+}
+
+/// A state that only a person may end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Halt {
+    /// Why.
+    pub reason: HaltReason,
+    /// Evidence, for people.
+    pub detail: String,
+}
+
+/// Why a service is halted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HaltReason {
+    /// The recorded stable set is gone or empty: weights stay where they are.
+    NoRollbackTarget,
+    /// Somebody keeps moving weights onto an empty group.
+    DriftFight,
+    /// What is recorded cannot be what is there.
+    StateContradicts,
+    /// Three passes in a row panicked.
+    Panicked,
+}
+
+/// How a release ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// Which.
+    pub release: ReleaseId,
+    /// What was asked for.
+    pub identity: Identity,
+    /// How.
+    pub outcome: Outcome,
+    /// One word.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// Strategy.
+    pub strategy: String,
+    /// For people.
+    pub started_at: Timestamp,
+    /// For people.
+    pub at: Timestamp,
+}
+
+impl Facts {
+    /// The facts with every clock at zero: two that differ in clocks alone need no write of their own.
+    #[must_use]
+    pub fn without_clocks(&self) -> Self {
+        let mut still = self.clone();
+        if let Some(pending) = &mut still.pending {
+            pending.waited = Span::ZERO;
+        }
+        if let Some(release) = &mut still.release {
+            let progress = &mut release.progress;
+            for clock in [
+                &mut progress.held,
+                &mut progress.settled,
+                &mut progress.baked,
+                &mut progress.exposed_for,
+                &mut progress.in_stage,
+                &mut progress.without_evidence,
+            ] {
+                *clock = Span::ZERO;
+            }
+            progress.steady_reads = 0;
+            progress.foreign_reads = 0;
+            if let Some(latch) = &mut release.latch {
+                latch.elapsed = Span::ZERO;
+            }
+        }
+        if let Some(retained) = &mut still.retained {
+            retained.kept = Span::ZERO;
+        }
+        for cleanup in &mut still.cleanups {
+            cleanup.quiet = Span::ZERO;
+            cleanup.elapsed = Span::ZERO;
+        }
+        still.drift.window = Span::ZERO;
+        still
+    }
+
+    /// Whether anything of ours is under way besides keeping a retained set.
+    pub fn is_busy(&self) -> bool {
+        self.pending.is_some()
+            || self.release.is_some()
+            || !self.cleanups.is_empty()
+            || !self.outstanding.is_empty()
+    }
+}
