@@ -84,6 +84,8 @@ pub struct Input<'a> {
     pub observed: &'a Observed,
     /// Durable memory.
     pub facts: &'a Facts,
+    /// The uid to give when the service has none yet.
+    pub fresh_uid: &'a str,
     /// The claim that the last pass tried to take and could not: (ARN, its owner).
     pub claim_denied: Option<&'a (String, String)>,
 }
@@ -132,6 +134,8 @@ pub struct Wait {
     pub left: Option<Span>,
     /// When patience ends.
     pub deadline: Option<Span>,
+    /// Read these in addition the next time.
+    pub needs: BTreeSet<Need>,
 }
 
 /// What came of an announced effect.

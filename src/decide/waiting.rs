@@ -13,6 +13,11 @@ pub enum WaitingOn {
         /// What, and what was seen instead.
         what: String,
     },
+    /// A record must be written or mended first.
+    Record {
+        /// What is wrong.
+        detail: String,
+    },
     /// `ServiceScaledToZero`: desiredCount is 0.
     ServiceScaledToZero,
     /// An armed alarm is in ALARM before the start.
@@ -136,6 +141,7 @@ impl WaitingOn {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Observation { .. } => "Observation",
+            Self::Record { .. } => "Record",
             Self::ServiceScaledToZero => "ServiceScaledToZero",
             Self::AlarmBeforeStart { .. } => "AlarmBeforeStart",
             Self::GroupBusy { .. } => "GroupBusy",

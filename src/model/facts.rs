@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::effect::{Effect, Resource, Shares};
+use super::effect::{Effect, RefusalClass, Resource, Shares};
 use super::plan::{Plan, Revision};
 use crate::records::command::{PromoteStep, Verb};
 use crate::records::status::Outcome;
@@ -48,6 +48,8 @@ pub struct Facts {
     pub claims: BTreeSet<String>,
     /// Announced effects without a settled outcome.
     pub outstanding: BTreeMap<Resource, Outstanding>,
+    /// The last attempt that was not acknowledged; gone with the next acknowledgement.
+    pub trouble: Option<Trouble>,
     /// The last acknowledged write of each route, by name.
     pub acknowledged: BTreeMap<String, Acknowledged>,
     /// Task sets that never get weight again; the last [`KEPT`].
@@ -92,6 +94,8 @@ pub struct Pending {
     pub waited: Span,
     /// A return to the retained version, which an operator asked for.
     pub return_to_retained: bool,
+    /// Alarms that an operator set aside until they have been OK once.
+    pub break_glass: BTreeSet<String>,
 }
 
 /// `<name>-<generation>.<attempt>` without the name.
@@ -239,6 +243,10 @@ pub struct Progress {
     pub without_evidence: Span,
     /// Consecutive observations of weights that we did not write.
     pub foreign_reads: u8,
+    /// Time watched since the first of them.
+    pub foreign_for: Span,
+    /// Consecutive observations without the candidate's task set.
+    pub missing_reads: u8,
 }
 
 /// Where a release stands, as its deadlines see it. Derived in every pass; kept beside its clock so that a
@@ -344,8 +352,20 @@ pub struct Outstanding {
     pub unknown: bool,
     /// Fresh reads in which a task set of unknown creation was looked for and not found.
     pub looked: u8,
-    /// What the last attempt met, for people.
-    pub trouble: Option<String>,
+}
+
+/// What the last attempt of an effect met, when it was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trouble {
+    /// What the effect was about.
+    pub resource: Resource,
+    /// How it was refused; none when the answer was lost.
+    pub class: Option<RefusalClass>,
+    /// AWS's words, cut to 300 characters.
+    pub message: String,
+    /// No decision has paused for it yet.
+    pub fresh: bool,
 }
 
 /// The last acknowledged write of a route.
@@ -400,6 +420,8 @@ pub struct Drift {
     pub repairs: u32,
     /// Time watched since the first of them.
     pub window: Span,
+    /// Consecutive observations of weight on a group without a healthy set.
+    pub reads: u8,
 }
 
 /// A state that only a person may end.
@@ -464,11 +486,13 @@ impl Facts {
                 &mut progress.exposed_for,
                 &mut progress.in_stage,
                 &mut progress.without_evidence,
+                &mut progress.foreign_for,
             ] {
                 *clock = Span::ZERO;
             }
             progress.steady_reads = 0;
             progress.foreign_reads = 0;
+            progress.missing_reads = 0;
             if let Some(latch) = &mut release.latch {
                 latch.elapsed = Span::ZERO;
             }
@@ -481,6 +505,7 @@ impl Facts {
             cleanup.elapsed = Span::ZERO;
         }
         still.drift.window = Span::ZERO;
+        still.drift.reads = 0;
         still
     }
 
