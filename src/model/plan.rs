@@ -1,11 +1,14 @@
 //! The plan of one release: everything resolved when it starts, and pinned until it ends.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::records::check::{self, Refusal};
+use crate::records::desired_release::DesiredReleaseSpec;
 use crate::records::managed_service::{ManagedServiceSpec, Route};
-use crate::records::strategy::Step;
+use crate::records::strategy::{self, Step};
 use crate::records::{Percent, Span};
 
 /// A task definition revision, pinned: never `latest`.
@@ -58,6 +61,27 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The plan of `desired` on `service`, and the revision it releases. Both records have been judged by
+    /// themselves; here they are judged together, by what is allowed now.
+    pub fn resolve(
+        service: &ManagedServiceSpec,
+        desired: &DesiredReleaseSpec,
+    ) -> Result<(Self, Revision), Refusal> {
+        let (family, number) = check::task_definition_of(service, desired)?;
+        let strategy = check::strategy_of(service, desired)?;
+        let steps = strategy::steps_of(strategy, service)?;
+        let plan = Self { spec: pinned(service), strategy: strategy.to_owned(), steps };
+        Ok((plan, Revision { family, number }))
+    }
+
+    /// The plan by which an idle service is observed: its last step alone.
+    pub fn observing(service: &ManagedServiceSpec) -> Self {
+        let mut plan =
+            Self { spec: pinned(service), strategy: service.default_strategy.clone(), steps: Vec::new() };
+        plan.steps.push(plan.last_step());
+        plan
+    }
+
     /// Every route, production first, in the order they are written.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         self.spec.routes.production.iter().chain(self.spec.routes.test.iter())
@@ -77,4 +101,9 @@ impl Plan {
         let unknown = if after_unknown { waits.quiet_after_unknown } else { Span::ZERO };
         ordinary.max(sticky).max(unknown)
     }
+}
+
+/// The copy that a plan keeps: the strategies are resolved into steps, and would fill the state item.
+fn pinned(service: &ManagedServiceSpec) -> ManagedServiceSpec {
+    ManagedServiceSpec { strategies: BTreeMap::new(), ..service.clone() }
 }

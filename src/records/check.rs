@@ -1,8 +1,45 @@
 //! Judges records beyond their shape: bounds, cross-references, and what a release may choose.
+//!
+//! [`read_service`], [`read_desired`] and [`read_command`] are the only way from a table item to a typed
+//! record. The daemon and `pointsman check` refuse the same things with the same words.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::command::Command;
+use super::desired_release::{DesiredRelease, DesiredReleaseSpec};
+use super::managed_service::{ManagedService, ManagedServiceSpec};
+use super::names::ServiceKey;
+
+mod arns;
+mod bounds;
+mod document;
+mod hash;
+mod release;
+mod service;
+mod template;
+
+pub use hash::spec_hash;
+pub use release::{strategy_of, task_definition_of};
+
+/// The longest text anywhere in a record, in characters.
+pub const LONGEST_TEXT: usize = 512;
+/// Production routes of a service.
+pub const MAX_ROUTES: usize = 8;
+/// Alarms of a service.
+pub const MAX_ALARMS: usize = 100;
+/// Steps of a strategy, as written.
+pub const MAX_STEPS: usize = 30;
+/// Strategies of a service, and names in `releaseMayChoose`.
+pub const MAX_STRATEGIES: usize = 32;
+/// Annotations of a release, labels of a service.
+pub const MAX_ANNOTATIONS: usize = 32;
+/// Keys and values of all annotations (or labels) together, in bytes.
+pub const MAX_ANNOTATION_BYTES: usize = 4096;
+/// Characters of a `requestId`.
+pub const MAX_REQUEST_ID: usize = 64;
 
 /// Why a record or a request is refused. Nothing was touched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -67,4 +104,103 @@ pub enum RefusalCode {
     Quarantined,
     /// What passes by itself did not pass in time.
     StartDeadline,
+}
+
+impl Refusal {
+    /// All five parts; `value` is cut to what a person can read.
+    pub(crate) fn new(
+        code: RefusalCode,
+        field: impl Into<String>,
+        value: impl fmt::Display,
+        allowed: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        let value = value.to_string();
+        let value = match value.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{}…", &value[..end]),
+            None => value,
+        };
+        Self { code, field: field.into(), value, allowed: allowed.into(), fix: fix.into() }
+    }
+}
+
+/// Characters of a refused value that are repeated to its writer.
+const SHOWN: usize = 160;
+
+/// Everything that is wrong with one record, in the order it was found.
+#[derive(Debug, Default)]
+pub(crate) struct Findings(Vec<Refusal>);
+
+impl Findings {
+    fn add(
+        &mut self,
+        code: RefusalCode,
+        field: impl Into<String>,
+        value: impl fmt::Display,
+        allowed: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.0.push(Refusal::new(code, field, value, allowed, fix));
+    }
+
+    fn push(&mut self, refusal: Refusal) {
+        self.0.push(refusal);
+    }
+
+    fn into_first(self) -> Result<(), Refusal> {
+        self.0.into_iter().next().map_or(Ok(()), Err)
+    }
+}
+
+/// Reads a table item as the `ManagedService` of `key`: its spec and the hash of the spec as written.
+///
+/// The item may carry `pk`, `sk` and `expireAt` beside the document. A refusal comes with the hash of what
+/// is there (the spec, or the whole item without one), so that it can be said once and waited for.
+#[expect(clippy::result_large_err, reason = "a refusal is the answer to a person, made once per edit")]
+pub fn read_service(
+    key: &ServiceKey,
+    item: &Value,
+) -> Result<(ManagedServiceSpec, String), (Refusal, String)> {
+    let hash = hash::of_item(item);
+    let read = || {
+        document::keys_fit(item, "service#", key)?;
+        let record: ManagedService = document::parse(&document::without_keys(item))?;
+        document::names_fit(&record.metadata.namespace, &record.metadata.name, key)?;
+        let mut findings = Findings::default();
+        service::judge(&record, &mut findings);
+        bounds::judge_texts(item, &mut findings);
+        findings.into_first().map(|()| record.spec)
+    };
+    read().map(|spec| (spec, hash.clone())).map_err(|refusal| (refusal, hash))
+}
+
+/// Reads a table item as the `DesiredRelease` of `key`; otherwise as [`read_service`].
+///
+/// Whether the release fits its service is judged by `Plan::resolve`, which has both.
+#[expect(clippy::result_large_err, reason = "a refusal is the answer to a person, made once per edit")]
+pub fn read_desired(
+    key: &ServiceKey,
+    item: &Value,
+) -> Result<(DesiredReleaseSpec, String), (Refusal, String)> {
+    let hash = hash::of_item(item);
+    let read = || {
+        document::keys_fit(item, "desired#", key)?;
+        let record: DesiredRelease = document::parse(&document::without_keys(item))?;
+        document::names_fit(&record.metadata.namespace, &record.metadata.name, key)?;
+        let mut findings = Findings::default();
+        release::judge(&record, &mut findings);
+        bounds::judge_texts(item, &mut findings);
+        findings.into_first().map(|()| record.spec)
+    };
+    read().map(|spec| (spec, hash.clone())).map_err(|refusal| (refusal, hash))
+}
+
+/// Reads a table item as a [`Command`]. With `pk` present, the release it names must be of that service.
+pub fn read_command(item: &Value) -> Result<Command, Refusal> {
+    let service = document::command_key(item)?;
+    let command: Command = document::parse(&document::without_table_keys(item))?;
+    let mut findings = Findings::default();
+    release::judge_command(&command, service.as_ref(), &mut findings);
+    bounds::judge_texts(item, &mut findings);
+    findings.into_first().map(|()| command)
 }

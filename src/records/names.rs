@@ -206,6 +206,10 @@ impl Arn {
     fn part(&self, index: usize) -> &str {
         self.0.splitn(6, ':').nth(index).unwrap_or_default()
     }
+    /// Partition, for example `aws`.
+    pub fn partition(&self) -> &str {
+        self.part(1)
+    }
     /// Service prefix, for example `ecs`.
     pub fn service(&self) -> &str {
         self.part(2)

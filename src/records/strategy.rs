@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{Percent, Span};
 
+mod resolve;
+
+pub use resolve::{PREDEFINED_PREFIX, is_predefined, predefined_names, steps_of};
+pub(crate) use resolve::{known_names, resolve};
+
 /// A strategy as written: exactly one of the four forms.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -42,7 +47,7 @@ pub struct Canary {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Linear {
-    /// The share added by each step; at least 100/30, so that there are at most 30 steps.
+    /// The share added by each step, 3 to 99.9, as in ECS's own linear deployments.
     pub weight: Percent,
     /// How long each step bakes.
     pub bake: Span,

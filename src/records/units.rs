@@ -17,6 +17,10 @@ impl Percent {
     pub const ZERO: Self = Self(0);
     /// Everything.
     pub const FULL: Self = Self(1000);
+    /// A tenth.
+    pub(super) const TEN: Self = Self(100);
+    /// The smallest step of a linear strategy.
+    pub(super) const LEAST_LINEAR: Self = Self(30);
 
     /// From tenths of a percent; `None` above 1000.
     pub const fn from_tenths(tenths: u16) -> Option<Self> {
@@ -29,12 +33,14 @@ impl Percent {
     }
 
     /// `ceil(count × self)`: how many whole things this share of `count` needs.
+    #[expect(clippy::cast_possible_truncation, reason = "a share of at most 1000/1000 is at most `count`")]
     pub const fn of(self, count: u32) -> u32 {
         // u64: 2^32 × 1000 does not fit into 32 bits.
         ((count as u64 * self.0 as u64).div_ceil(1000)) as u32
     }
 
     /// What is missing to [`Percent::FULL`].
+    #[must_use]
     pub const fn rest(self) -> Self {
         Self(1000 - self.0)
     }

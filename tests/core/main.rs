@@ -1,0 +1,3 @@
+//! Tests of the pure core through its public face.
+
+mod records;
