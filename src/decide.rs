@@ -1,5 +1,11 @@
 //! Chooses the next move for one service. Read this first.
 //!
+//! [`decide`] is one visible ladder of rules, worst things first; each rule is a small module below. The answer
+//! of the effect that it asked for goes through [`settle`]. Everything else in the program serves these two.
+//!
+//! Where a release stands is derived from facts and observation; the `phase` that people see is written by
+//! [`explain`] and read by nobody here.
+//!
 //! **Architecture Invariant:** nothing here does I/O, reads a clock, draws a random number or uses a float;
 //! [`decide`] is total and deterministic.
 
@@ -8,13 +14,29 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::model::facts::{Ended, Halt};
-use crate::model::{Action, Answer, Effect, Facts, Need, Observed};
+use crate::model::{Action, Facts, Need, Observed, Plan};
 use crate::records::check::Refusal;
 use crate::records::managed_service::ManagedServiceSpec;
 use crate::records::{Command, DesiredReleaseSpec, ServiceKey, Span};
 
+mod commands;
+mod evidence;
+mod forward;
+mod housekeeping;
+mod latch;
+mod outstanding;
+mod pass;
+mod preflight;
+mod repair;
+mod request;
+pub mod safety;
+mod settle;
+mod start;
 pub mod waiting;
+mod way_back;
 
+use pass::Pass;
+pub use settle::settle;
 pub use waiting::WaitingOn;
 
 /// A record as the daemon found it.
@@ -138,20 +160,69 @@ pub struct Wait {
     pub needs: BTreeSet<Need>,
 }
 
-/// What came of an announced effect.
-pub fn settle(facts: &Facts, effect: &Effect, answer: &Answer, epoch: u64) -> Facts {
-    let _ = (effect, answer, epoch);
-    facts.clone()
+/// Chooses the next move for one service: total, deterministic, free of I/O.
+///
+/// The first rule that has something to say wins (`semantics` §3). What people wrote is noted before the
+/// ladder, because a note is no effect; what burns is judged before anything else moves.
+pub fn decide(input: &Input<'_>) -> Decision {
+    let mut pass = Pass::new(input);
+    let next = ladder(&mut pass);
+    pass.decision(next)
 }
 
-/// Chooses the next move for one service: total, deterministic, free of I/O.
-pub fn decide(input: &Input<'_>) -> Decision {
-    let _ = input;
-    Decision {
-        facts: input.facts.clone(),
-        next: Next::Settled,
-        claim: BTreeSet::new(),
-        unclaim: BTreeSet::new(),
-        ended: Vec::new(),
+fn ladder(pass: &mut Pass<'_>) -> Next {
+    housekeeping::begin_pass(pass);
+    let commanded = commands::take(pass);
+    let noticed = request::observe(pass);
+    let watch = latch::watch(pass);
+    // 2–3: a latched release goes back, and nothing holds that up.
+    if let Some(next) = way_back::go_back(pass) {
+        return next;
+    }
+    // 4: weight on a group that cannot answer.
+    if let Some(next) = repair::outage(pass) {
+        return next;
+    }
+    if let Some(next) = noticed {
+        return next;
+    }
+    if commanded {
+        return Next::Again;
+    }
+    if let Some(halt) = pass.facts.halted.clone() {
+        return Next::Halted(halt);
+    }
+    // 5: what was announced and not acknowledged.
+    if let Some(next) = outstanding::pause(pass).or_else(|| outstanding::repeat(pass)) {
+        return next;
+    }
+    if let latch::Watch::Hold(next) = watch {
+        return next;
+    }
+    // 6: no forward step, no delete.
+    if pass.release().is_some() && pass.suspended() {
+        return pass.wait(WaitingOn::Suspended);
+    }
+    // 10–11: forward, PRIMARY, outcome.
+    if let Some(next) = forward::go_forward(pass) {
+        return next;
+    }
+    // 12: what is left over; then the next request.
+    housekeeping::tend(pass)
+        .or_else(|| start::start(pass))
+        .or_else(|| repair::idle_drift(pass))
+        .unwrap_or_else(|| housekeeping::rest(pass))
+}
+
+/// By which plan a service is observed: the pinned one while anything goes by it, else the record's.
+pub fn plan_to_observe(facts: &Facts, service: &Asked<ManagedServiceSpec>) -> Option<Plan> {
+    let pinned = facts.release.is_some()
+        || !facts.cleanups.is_empty()
+        || !facts.outstanding.is_empty()
+        || (facts.retained.is_some() && facts.pending.is_none());
+    match (service, &facts.plan) {
+        (_, Some(plan)) if pinned => Some(plan.clone()),
+        (Asked::Valid { spec, .. }, _) => Some(Plan::observing(spec)),
+        (Asked::Absent | Asked::Invalid { .. }, plan) => plan.clone(),
     }
 }

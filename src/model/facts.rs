@@ -87,8 +87,8 @@ pub struct Identity {
 }
 
 /// A request between being seen and starting.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Pending {
     /// Time watched since it was seen, while nothing of ours stood in its way.
     pub waited: Span,

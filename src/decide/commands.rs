@@ -1,0 +1,169 @@
+//! Operators' commands. Each names the release it means; a late or repeated one is answered and harmless.
+
+use super::Wish;
+use super::pass::{Pass, remember};
+use crate::model::facts::{COMMANDS_KEPT, CommandAnswer, LatchCause, Pending};
+use crate::model::observed::AlarmState;
+use crate::model::{Revision, Seen};
+use crate::records::command::{CommandSpec, PromoteStep, Verb};
+use crate::records::status::Outcome;
+use crate::records::{Span, strategy::Step};
+
+/// Older commands are ignored: whoever wrote them has looked elsewhere since.
+const OLDEST: Span = Span::from_mins(60);
+
+/// Takes every command that was not taken before. Changes facts only; never an effect.
+pub(super) fn take(pass: &mut Pass<'_>) -> bool {
+    let mut taken = false;
+    for wish in pass.input.commands {
+        if pass.facts.commands_done.contains(&wish.id) {
+            continue;
+        }
+        taken = true;
+        let (verb, by, verdict) = match &wish.command {
+            Ok(command) => (command.spec.verb, command.spec.by.clone(), judge(pass, wish, &command.spec)),
+            // The verb of an unreadable command is not known; the least harmful stands in for it.
+            Err(why) => (Verb::Promote, None, Err(format!("it cannot be read: {why}"))),
+        };
+        let (done, reason) = match verdict {
+            Ok(reason) => (true, reason),
+            Err(reason) => (false, reason),
+        };
+        let answer = CommandAnswer { id: wish.id.clone(), verb, by, done, reason, at: pass.input.now };
+        remember(&mut pass.facts.answers, answer);
+        pass.facts.commands_done.push(wish.id.clone());
+        let surplus = pass.facts.commands_done.len().saturating_sub(COMMANDS_KEPT);
+        pass.facts.commands_done.drain(..surplus);
+    }
+    taken
+}
+
+fn judge(pass: &mut Pass<'_>, wish: &Wish, command: &CommandSpec) -> Result<String, String> {
+    if wish.age > OLDEST {
+        return Err(format!("it is older than {OLDEST}"));
+    }
+    match command.verb {
+        Verb::Promote => promote(pass, command),
+        Verb::Abort => abort(pass, command),
+        Verb::Rollback => rollback(pass, command),
+        Verb::Retry => retry(pass, command),
+        Verb::BreakGlass => break_glass(pass, command),
+    }
+}
+
+fn names(pass: &Pass<'_>, command: &CommandSpec, generation: u64, attempt: u32) -> bool {
+    command.release == format!("{}-{generation}.{attempt}", pass.input.key.name())
+}
+
+fn in_flight(pass: &Pass<'_>, command: &CommandSpec) -> bool {
+    pass.release().is_some_and(|r| names(pass, command, r.id.generation, r.id.attempt))
+}
+
+fn is_pending(pass: &Pass<'_>, command: &CommandSpec) -> bool {
+    pass.facts.pending.is_some() && names(pass, command, pass.facts.generation, pass.facts.attempt)
+}
+
+fn is_last(pass: &Pass<'_>, command: &CommandSpec) -> bool {
+    let last = pass.facts.last.as_ref();
+    last.is_some_and(|last| names(pass, command, last.release.generation, last.release.attempt))
+}
+
+fn not_in_flight(command: &CommandSpec) -> String {
+    format!("{} is not in flight", command.release)
+}
+
+fn promote(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {
+    if !in_flight(pass, command) {
+        return Err(not_in_flight(command));
+    }
+    let Some(step) = command.step else {
+        return Err("spec.step is missing: a step number or \"all\"".to_owned());
+    };
+    let steps = pass.steps();
+    if let PromoteStep::Step(number) = step {
+        let index = usize::from(number).checked_sub(1);
+        if !matches!(index.and_then(|index| steps.get(index)), Some(Step::Pause(_))) {
+            return Err(format!("step {number} is not a pause of {}", command.release));
+        }
+    }
+    if let Some(release) = &mut pass.facts.release {
+        release.promoted.insert(step);
+    }
+    Ok("promoted".to_owned())
+}
+
+fn abort(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {
+    if in_flight(pass, command) {
+        let by = command.by.clone().unwrap_or_else(|| "an operator".to_owned());
+        pass.latch(LatchCause::Aborted, format!("aborted by {by}"));
+        return Ok("going back".to_owned());
+    }
+    if is_pending(pass, command)
+        && let Some(asked) = pass.facts.asked.clone()
+    {
+        pass.facts.pending = None;
+        pass.end_request(asked, Outcome::Failed, "Aborted", "aborted before it started".to_owned());
+        return Ok("dropped before it started".to_owned());
+    }
+    // Nothing is in flight: an abort is a no-op.
+    Err(not_in_flight(command))
+}
+
+fn rollback(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {
+    if in_flight(pass, command) {
+        return abort(pass, command);
+    }
+    if !is_last(pass, command) || pass.release().is_some() {
+        return Err(format!("{} is not the last release", command.release));
+    }
+    if pass.facts.retained.is_none() {
+        return Err("no earlier version is kept any more: write a release of its revision".to_owned());
+    }
+    pass.facts.attempt += 1;
+    pass.facts.pending = Some(Pending { return_to_retained: true, ..Pending::default() });
+    Ok("returning to the retained version".to_owned())
+}
+
+fn retry(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {
+    let Some(asked) = pass.facts.asked.clone() else { return Err("nothing is asked for".to_owned()) };
+    let unsuccessful = pass.facts.last.as_ref().is_some_and(|last| last.outcome != Outcome::Succeeded);
+    if !is_last(pass, command) || !unsuccessful || pass.release().is_some() || pass.facts.pending.is_some() {
+        return Err(format!("{} is not the last release, or did not fail", command.release));
+    }
+    if pass.facts.last.as_ref().is_some_and(|last| last.identity.spec_hash != asked.spec_hash) {
+        return Err("the record asks for something else by now".to_owned());
+    }
+    let Ok(revision) = asked.task_definition.parse::<Revision>() else {
+        return Err("the record names no revision".to_owned());
+    };
+    pass.facts.quarantined.retain(|entry| entry.revision != revision);
+    pass.facts.halted = None;
+    pass.facts.attempt += 1;
+    pass.facts.pending = Some(Pending::default());
+    Ok(format!("attempt {}", pass.facts.attempt))
+}
+
+fn break_glass(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {
+    let burning: Vec<String> = pass
+        .input
+        .observed
+        .alarms
+        .iter()
+        .filter(|(_, seen)| matches!(seen, Seen::Known(alarm) if alarm.state == AlarmState::Alarm))
+        .map(|(name, _)| name.clone())
+        .collect();
+    let glass = if in_flight(pass, command) {
+        pass.facts.release.as_mut().map(|release| &mut release.break_glass)
+    } else if is_pending(pass, command) {
+        pass.facts.pending.as_mut().map(|pending| &mut pending.break_glass)
+    } else {
+        None
+    };
+    let Some(glass) = glass else { return Err(not_in_flight(command)) };
+    if burning.is_empty() {
+        return Err("no alarm is in ALARM".to_owned());
+    }
+    let list = burning.join(", ");
+    glass.extend(burning);
+    Ok(format!("set aside until OK once: {list}"))
+}

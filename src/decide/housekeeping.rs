@@ -1,0 +1,358 @@
+//! What is left when a release has ended: a version kept warm, task sets to remove, claims to give up.
+//!
+//! **Quiesce before destroy** (`semantics` 4.4): a task set is deleted only when every weight write that could
+//! still land is known to have been followed by an acknowledged one of this epoch, the quiet time has passed,
+//! and two fresh reads of the whole load balancer show its group at weight 0 everywhere.
+
+use std::collections::BTreeSet;
+
+use super::pass::{Pass, unread};
+use super::{Asked, Next, Wait, WaitingOn};
+use crate::model::effect::short;
+use crate::model::facts::{Cleanup, Version};
+use crate::model::observed::{LoadBalancer, TaskSet, TaskSetStatus};
+use crate::model::{Effect, Need, Resource, Seen};
+use crate::records::Span;
+
+/// Consecutive fresh reads of the whole load balancer before a deletion.
+pub(super) const ZERO_READS: u8 = 2;
+/// A stuck clean-up is looked at this often.
+const STUCK_POLL: Span = Span::from_mins(5);
+
+/// Adds the watched time to every clock, and takes note of a crash or a change of hands.
+pub(super) fn begin_pass(pass: &mut Pass<'_>) {
+    let input = pass.input;
+    let (watched, suspended) = (input.watched, pass.suspended());
+    let facts = &mut pass.facts;
+    if facts.uid.is_empty() {
+        input.fresh_uid.clone_into(&mut facts.uid);
+    }
+    if let Some(release) = &mut facts.release {
+        let progress = &mut release.progress;
+        if !suspended {
+            progress.in_stage = progress.in_stage.plus(watched);
+        }
+        if progress.exposed {
+            progress.exposed_for = progress.exposed_for.plus(watched);
+        }
+        if let Some(latch) = &mut release.latch {
+            latch.elapsed = latch.elapsed.plus(watched);
+        }
+    }
+    if let Some(retained) = &mut facts.retained {
+        retained.kept = retained.kept.plus(watched);
+    }
+    for cleanup in &mut facts.cleanups {
+        cleanup.elapsed = cleanup.elapsed.plus(watched);
+    }
+    if facts.drift.repairs > 0 {
+        facts.drift.window = facts.drift.window.plus(watched);
+        if facts.drift.window >= super::repair::WINDOW {
+            facts.drift = crate::model::facts::Drift::default();
+        }
+    }
+    // Announced, and nobody lived to see the answer.
+    let crashed = facts.outstanding.values().any(|entry| !entry.unknown);
+    for entry in facts.outstanding.values_mut() {
+        entry.unknown = true;
+    }
+    let changed_hands = facts.epoch != 0 && facts.epoch != input.epoch;
+    if crashed || changed_hands {
+        super::settle::mark_uncertain(facts);
+    }
+}
+
+/// The next move of housekeeping.
+pub(super) fn tend(pass: &mut Pass<'_>) -> Option<Next> {
+    if pass.release().is_some() {
+        return None;
+    }
+    note_orphans(pass);
+    end_retention(pass);
+    if let Some(job) = pass.facts.cleanups.first().cloned() {
+        return Some(remove(pass, &job));
+    }
+    give_up_claims(pass)
+}
+
+/// Nothing to do: the world is as it should be, or the previous version is kept warm.
+pub(super) fn rest(pass: &Pass<'_>) -> Next {
+    let Some(kept) = &pass.facts.retained else { return Next::Settled };
+    let left = pass.plan().map_or(Span::ZERO, |plan| plan.spec.retention).minus(kept.kept);
+    // A pass counts at most twice the ordinary poll, so retention is watched at that pace.
+    pass.wait_with(WaitingOn::Retention, Some(left), Some(left))
+}
+
+/// Task sets with our mark that no record names: a late creation, or one whose memory was lost.
+fn note_orphans(pass: &mut Pass<'_>) {
+    let Some(service) = pass.service() else { return };
+    let prefix = pass.external_prefix();
+    let known: BTreeSet<&str> = pass
+        .facts
+        .stable
+        .iter()
+        .chain(pass.facts.retained.iter().map(|kept| &kept.version))
+        .map(|version| version.task_set.as_str())
+        .collect();
+    let orphans: Vec<Version> = service
+        .task_sets
+        .iter()
+        .filter(|set| set.status != TaskSetStatus::Draining && !known.contains(set.arn.as_str()))
+        .filter_map(|set| {
+            let external_id = set.external_id.clone().filter(|id| id.starts_with(&prefix))?;
+            Some(Version {
+                revision: set.revision.clone(),
+                task_set: set.arn.clone(),
+                external_id,
+                group: set.group?,
+                scale: set.scale,
+            })
+        })
+        .collect();
+    for orphan in orphans {
+        pass.clean_up(&orphan, true);
+    }
+}
+
+fn end_retention(pass: &mut Pass<'_>) {
+    let Some(kept) = pass.facts.retained.clone() else { return };
+    let retention = pass.plan().map_or(Span::ZERO, |plan| plan.spec.retention);
+    let returning = pass.facts.pending.as_ref().is_some_and(|pending| pending.return_to_retained);
+    let in_the_way = pass.facts.pending.is_some() && !returning;
+    let service_deleted = matches!(pass.input.service, Asked::Absent);
+    if in_the_way || service_deleted || (kept.kept >= retention && !returning) {
+        pass.facts.retained = None;
+        pass.clean_up(&kept.version, kept.uncertain);
+    }
+}
+
+/// A deleted `ManagedService` keeps its claims until everything of it is gone.
+fn give_up_claims(pass: &mut Pass<'_>) -> Option<Next> {
+    let deleted = matches!(pass.input.service, Asked::Absent);
+    let idle = !pass.facts.is_busy() && pass.facts.retained.is_none();
+    if !deleted || !idle || pass.facts.claims.is_empty() {
+        return None;
+    }
+    pass.unclaim_all();
+    Some(Next::Again)
+}
+
+// --- the removal of one task set
+
+fn remove(pass: &mut Pass<'_>, job: &Cleanup) -> Next {
+    if pass.service().is_none() {
+        return wait(pass, job, unread("the ECS service", Some(&pass.input.observed.service)), None);
+    }
+    let Some(arn) = job.task_set.clone() else {
+        return await_late_creation(pass, job);
+    };
+    match pass.task_set(&arn) {
+        None => finish(pass, job),
+        Some(set) if job.deleted || set.status == TaskSetStatus::Draining => {
+            wait(pass, job, WaitingOn::Gone { group: job.group }, None)
+        }
+        Some(set) => quiesce(pass, job, set),
+    }
+}
+
+/// A creation whose answer was lost may still bring a task set about.
+fn await_late_creation(pass: &mut Pass<'_>, job: &Cleanup) -> Next {
+    let found = pass.service().and_then(|service| {
+        service.task_sets.iter().find(|set| set.external_id.as_ref() == Some(&job.external_id))
+    });
+    if let Some(set) = found {
+        let arn = set.arn.clone();
+        super::settle::found(&mut pass.facts, &job.external_id, &arn);
+        return Next::Again;
+    }
+    let limit = pass.plan().map_or(Span::ZERO, |plan| plan.spec.waits.quiet_after_unknown);
+    if job.quiet >= limit {
+        // No request signed back then is accepted any more (`reliability.md` §0.4).
+        pass.facts.outstanding.remove(&Resource::NewTaskSet(job.external_id.clone()));
+        pass.facts.cleanups.remove(0);
+        return Next::Again;
+    }
+    count_quiet(pass);
+    wait(pass, job, WaitingOn::Quiet { group: job.group }, Some(limit.minus(job.quiet)))
+}
+
+fn quiesce(pass: &mut Pass<'_>, job: &Cleanup, set: &TaskSet) -> Next {
+    if let Some(next) = barrier(pass, job) {
+        return next;
+    }
+    if let Some(next) = hand_primary_back(pass, job, set) {
+        return next;
+    }
+    if let Some(next) = stable_first(pass, job) {
+        return next;
+    }
+    if pass.suspended() {
+        return wait(pass, job, WaitingOn::Suspended, None);
+    }
+    let quiet = pass.plan().map_or(Span::ZERO, |plan| plan.quiet(job.uncertain));
+    if job.quiet < quiet {
+        count_quiet(pass);
+        return wait(pass, job, WaitingOn::Quiet { group: job.group }, Some(quiet.minus(job.quiet)));
+    }
+    zero_everywhere(pass, job, set)
+}
+
+/// Every route of ours: the group at weight 0 by an acknowledged write of this epoch, nothing outstanding, and
+/// the read agrees. "Read equals desired" alone does not prove that nothing is in flight.
+fn barrier(pass: &mut Pass<'_>, job: &Cleanup) -> Option<Next> {
+    let target = Pass::all_to(job.group.other());
+    let mut routes = pass.production();
+    routes.extend(pass.test_route());
+    for route in routes {
+        let outstanding = pass.route_outstanding(&route);
+        let live = pass.live(&route);
+        let written = pass.facts.acknowledged.get(&route).copied();
+        let reads_zero = live.is_some_and(|live| live.of(job.group) == 0);
+        // Never written and at 0: no write of ours can be on its way.
+        let stands = match written {
+            None => !outstanding,
+            Some(write) => !outstanding && write.epoch == pass.input.epoch && write.shares.of(job.group) == 0,
+        };
+        if stands && reads_zero {
+            continue;
+        }
+        reset_quiet(pass);
+        if live.is_none() {
+            if let Some(what) = pass.not_our_pair(&route) {
+                let owner = format!("{route}, which shows {what}");
+                return Some(wait(pass, job, WaitingOn::GroupAtZero { owner }, None));
+            }
+            let on = unread(&format!("route {route}"), pass.input.observed.routes.get(&route));
+            return Some(wait(pass, job, on, None));
+        }
+        return Some(pass.set_weights(&route, target, None, true));
+    }
+    None
+}
+
+/// PRIMARY cannot be deleted (`aws-facts.md` §1.5).
+fn hand_primary_back(pass: &mut Pass<'_>, job: &Cleanup, set: &TaskSet) -> Option<Next> {
+    if set.status != TaskSetStatus::Primary {
+        return None;
+    }
+    match pass.facts.stable.clone() {
+        Some(stable) if pass.task_set(&stable.task_set).is_some() => {
+            Some(pass.act(Effect::SetPrimary { task_set: stable.task_set }, false))
+        }
+        Some(_) | None => {
+            let owner = format!("PRIMARY, and no other version is there: {}", short(&set.arn));
+            Some(wait(pass, job, WaitingOn::GroupAtZero { owner }, None))
+        }
+    }
+}
+
+/// The version that serves must be up before another one goes; a stable that stays broken is waited for no
+/// longer than a step's capacity.
+fn stable_first(pass: &mut Pass<'_>, job: &Cleanup) -> Option<Next> {
+    let stable = pass.facts.stable.as_ref()?;
+    let set = pass.task_set(&stable.task_set)?;
+    let patience = pass.plan()?.spec.deadlines.capacity;
+    if set.is_up() || job.elapsed >= patience {
+        return None;
+    }
+    Some(wait(pass, job, WaitingOn::StableBeforeCleanUp, Some(patience.minus(job.elapsed))))
+}
+
+fn zero_everywhere(pass: &mut Pass<'_>, job: &Cleanup, set: &TaskSet) -> Next {
+    let read = match &pass.input.observed.extra.load_balancer {
+        None => return Pass::look(Need::LoadBalancer),
+        Some(Seen::Unknown(_)) => {
+            let on = unread("the load balancer", pass.input.observed.extra.load_balancer.as_ref());
+            return wait_reading(pass, job, on, Need::LoadBalancer);
+        }
+        Some(Seen::Known(read)) => read,
+    };
+    let Some(group) = pass.plan().map(|plan| plan.spec.target_groups.of(job.group).as_str().to_owned())
+    else {
+        return Next::Again;
+    };
+    if let Some(owner) = weight_somewhere(read, &group) {
+        reset_quiet(pass);
+        return wait_reading(pass, job, WaitingOn::GroupAtZero { owner }, Need::LoadBalancer);
+    }
+    let reads = bump_zero_reads(pass);
+    if reads < ZERO_READS {
+        return Pass::look(Need::LoadBalancer);
+    }
+    let ours = set.external_id.as_ref() == Some(&job.external_id);
+    if !ours {
+        let owner = format!("a task set that is not ours: {}", short(&set.arn));
+        return wait(pass, job, WaitingOn::GroupAtZero { owner }, None);
+    }
+    pass.act(Effect::DeleteTaskSet { task_set: set.arn.clone(), external_id: job.external_id.clone() }, false)
+}
+
+fn weight_somewhere(read: &LoadBalancer, group: &str) -> Option<String> {
+    let action = read
+        .actions
+        .iter()
+        .find(|action| action.groups.iter().any(|(arn, weight)| arn == group && *weight > 0))?;
+    Some(action.owner.clone())
+}
+
+/// The task set is no longer listed; its targets must be gone too before the group counts as free.
+fn finish(pass: &mut Pass<'_>, job: &Cleanup) -> Next {
+    let on = WaitingOn::Gone { group: job.group };
+    match pass.input.observed.extra.targets.get(&job.group) {
+        None => Pass::look(Need::Targets(job.group)),
+        Some(Seen::Known(targets)) if targets.total() == 0 => {
+            if let Some(arn) = &job.task_set {
+                pass.facts.outstanding.remove(&Resource::TaskSet(arn.clone()));
+            }
+            pass.facts.cleanups.remove(0);
+            Next::Again
+        }
+        Some(Seen::Known(_)) => wait_reading(pass, job, on, Need::Targets(job.group)),
+        Some(Seen::Unknown(why)) => {
+            let on = WaitingOn::Observation { what: format!("targets of group {}: {why}", job.group) };
+            wait_reading(pass, job, on, Need::Targets(job.group))
+        }
+    }
+}
+
+fn count_quiet(pass: &mut Pass<'_>) {
+    let watched = pass.input.watched;
+    if let Some(job) = pass.facts.cleanups.first_mut() {
+        job.quiet = job.quiet.plus(watched);
+    }
+}
+
+fn reset_quiet(pass: &mut Pass<'_>) {
+    if let Some(job) = pass.facts.cleanups.first_mut() {
+        job.quiet = Span::ZERO;
+        job.zero_reads = 0;
+    }
+}
+
+fn bump_zero_reads(pass: &mut Pass<'_>) -> u8 {
+    let Some(job) = pass.facts.cleanups.first_mut() else { return 0 };
+    job.zero_reads = job.zero_reads.saturating_add(1).min(ZERO_READS);
+    job.zero_reads
+}
+
+fn wait(pass: &Pass<'_>, job: &Cleanup, on: WaitingOn, left: Option<Span>) -> Next {
+    Next::Wait(wait_for(pass, job, on, left, BTreeSet::new()))
+}
+
+fn wait_reading(pass: &Pass<'_>, job: &Cleanup, on: WaitingOn, need: Need) -> Next {
+    Next::Wait(wait_for(pass, job, on, None, BTreeSet::from([need])))
+}
+
+/// A clean-up never gives up: past its deadline it is `CleanupStuck`, and looked at slowly.
+fn wait_for(
+    pass: &Pass<'_>,
+    job: &Cleanup,
+    on: WaitingOn,
+    left: Option<Span>,
+    needs: BTreeSet<Need>,
+) -> Wait {
+    let limit = pass.plan().map_or(Span::ZERO, |plan| plan.spec.deadlines.cleanup);
+    let stuck = job.elapsed >= limit;
+    let poll = if stuck { STUCK_POLL } else { pass.input.limits.poll };
+    Wait { on, poll, left, deadline: Some(limit.minus(job.elapsed)), needs }
+}

@@ -1,0 +1,192 @@
+//! Every reason to turn a release around. Once latched, a release only goes back; the latch is never removed.
+
+use super::evidence::{Evidence, judge};
+use super::pass::Pass;
+use super::{Asked, Next, WaitingOn};
+use crate::model::Plan;
+use crate::model::effect::Shares;
+use crate::model::facts::{LatchCause, Release, Stage};
+use crate::records::Span;
+use crate::records::strategy::{OnTimeout, Step};
+
+/// This many consecutive observations, and the propagation wait, before weights that differ from ours are
+/// taken for a person's doing: a stale read shows an older value of our own for a while.
+pub(super) const FOREIGN_READS: u8 = 3;
+
+/// The deadline of the stage under way. Baking has none of its own: it ends, or its evidence runs out.
+pub(super) fn stage_deadline(plan: &Plan, release: &Release, steps: &[Step]) -> Option<Span> {
+    let deadlines = &plan.spec.deadlines;
+    match release.progress.stage {
+        Stage::Preparing => Some(deadlines.prepare),
+        Stage::Scaling => Some(deadlines.capacity),
+        Stage::Shifting => Some(deadlines.weight_write),
+        Stage::Completing => Some(deadlines.primary),
+        Stage::Pausing => match steps.get(usize::from(release.progress.step)) {
+            Some(Step::Pause(pause)) => Some(pause.timeout),
+            Some(Step::Shift { .. }) | None => None,
+        },
+        Stage::Baking | Stage::GoingBack => None,
+    }
+}
+
+/// What the watchers of a release in flight say: it goes back, it must look closer or hold, or all is clear.
+pub(super) enum Watch {
+    /// Latched now, or nothing to watch.
+    Done,
+    /// Nothing forward in this pass.
+    Hold(Next),
+}
+
+/// Looks for a new reason to latch, worst first.
+pub(super) fn watch(pass: &mut Pass<'_>) -> Watch {
+    if pass.release().is_none_or(|release| release.latch.is_some()) {
+        return Watch::Done;
+    }
+    let evidence = judge(pass);
+    if let Evidence::Burning(alarm) = &evidence {
+        pass.latch(LatchCause::Alarm, alarm.clone());
+        return Watch::Done;
+    }
+    if record_deleted(pass) {
+        pass.latch(LatchCause::RecordDeleted, "the record was deleted");
+        return Watch::Done;
+    }
+    if let Some(hold) = moved_by_hand(pass) {
+        return if pass.release().is_some_and(|r| r.latch.is_some()) {
+            Watch::Done
+        } else {
+            Watch::Hold(hold)
+        };
+    }
+    if candidate_lost(pass) || deadline_passed(pass) {
+        return Watch::Done;
+    }
+    hold_without_evidence(pass, evidence)
+}
+
+fn record_deleted(pass: &Pass<'_>) -> bool {
+    matches!(pass.input.desired, Asked::Absent) || matches!(pass.input.service, Asked::Absent)
+}
+
+/// Weights that are not what we wrote: toward stable it is a person's rollback and wins; toward the candidate
+/// they are put back.
+fn moved_by_hand(pass: &mut Pass<'_>) -> Option<Next> {
+    let foreign = first_foreign(pass);
+    let watched = pass.input.watched;
+    let poll_wait = |pass: &Pass<'_>, route: &str| {
+        pass.wait_in_stage(WaitingOn::ForeignWeights { route: route.to_owned() }, None)
+    };
+    let propagation = pass.plan()?.spec.waits.propagation;
+    let release = pass.facts.release.as_mut()?;
+    let progress = &mut release.progress;
+    let Some((route, live, expected)) = foreign else {
+        progress.foreign_reads = 0;
+        progress.foreign_for = Span::ZERO;
+        return None;
+    };
+    if progress.foreign_reads > 0 {
+        progress.foreign_for = progress.foreign_for.plus(watched);
+    }
+    progress.foreign_reads = progress.foreign_reads.saturating_add(1).min(FOREIGN_READS);
+    if progress.foreign_reads < FOREIGN_READS || progress.foreign_for < propagation {
+        // Holding is free of risk; it counts against the stage's deadline.
+        return Some(poll_wait(pass, &route));
+    }
+    progress.foreign_reads = 0;
+    progress.foreign_for = Span::ZERO;
+    let candidate = release.candidate.group;
+    if expected.gives_more_to(candidate, live) {
+        let detail = format!("route {route} was set to {} % by hand", live.share(candidate));
+        pass.latch(LatchCause::MovedByHand, detail);
+        return Some(Next::Again);
+    }
+    Some(pass.set_weights(&route, expected, None, false))
+}
+
+fn first_foreign(pass: &Pass<'_>) -> Option<(String, Shares, Shares)> {
+    pass.production().into_iter().find_map(|route| {
+        if pass.route_outstanding(&route) {
+            return None;
+        }
+        let (live, expected) = (pass.live(&route)?, pass.expected(&route)?);
+        (!live.same_ratio(expected)).then_some((route, live, expected))
+    })
+}
+
+/// The candidate's task set is gone, or leaves, or carries traffic with no running task.
+fn candidate_lost(pass: &mut Pass<'_>) -> bool {
+    let Some(service) = pass.service() else { return false };
+    let Some(release) = pass.facts.release.as_mut() else { return false };
+    let Some(arn) = release.candidate.task_set.clone() else { return false };
+    let set = service.task_sets.iter().find(|set| set.arn == arn);
+    let alive = set.is_some_and(|set| {
+        set.status != crate::model::observed::TaskSetStatus::Draining
+            && !(release.progress.exposed && set.running == 0)
+    });
+    if alive {
+        release.progress.missing_reads = 0;
+        return false;
+    }
+    release.progress.missing_reads = release.progress.missing_reads.saturating_add(1).min(FOREIGN_READS);
+    // A list read right after the creation may lack it; traffic on dead tasks is not waited for.
+    let seen_dead = set.is_some() && release.progress.exposed;
+    if seen_dead || release.progress.missing_reads >= FOREIGN_READS {
+        pass.latch(LatchCause::CandidateLost, "the candidate's task set is gone or has no running task");
+        return true;
+    }
+    false
+}
+
+fn deadline_passed(pass: &mut Pass<'_>) -> bool {
+    let steps = pass.steps();
+    let (Some(plan), Some(release)) = (pass.plan(), pass.release()) else { return false };
+    let Some(limit) = stage_deadline(plan, release, &steps) else { return false };
+    if release.progress.in_stage < limit {
+        return false;
+    }
+    let stage = release.progress.stage;
+    let goes_on = match stage {
+        Stage::Completing => true,
+        Stage::Pausing => matches!(
+            steps.get(usize::from(release.progress.step)),
+            Some(Step::Pause(pause)) if pause.on_timeout == OnTimeout::Continue
+        ),
+        Stage::Preparing | Stage::Scaling | Stage::Shifting | Stage::Baking | Stage::GoingBack => false,
+    };
+    if goes_on {
+        return false;
+    }
+    let word = match stage {
+        Stage::Preparing => "prepare",
+        Stage::Scaling => "capacity",
+        Stage::Shifting => "weightWrite",
+        Stage::Pausing => "pause",
+        Stage::Baking | Stage::Completing | Stage::GoingBack => "phase",
+    };
+    pass.latch(LatchCause::Deadline, format!("{word} took longer than {limit}"));
+    true
+}
+
+fn hold_without_evidence(pass: &mut Pass<'_>, evidence: Evidence) -> Watch {
+    let watched = pass.input.watched;
+    let hold = match evidence {
+        Evidence::Clear | Evidence::Burning(_) => None,
+        Evidence::History(needs) => return Watch::Hold(Next::Look(needs)),
+        Evidence::Missing(on) => Some(on),
+    };
+    let exposed = pass.release().is_some_and(|r| r.progress.exposed);
+    let hold = hold.or_else(|| if exposed { super::evidence::routes_readable(pass).err() } else { None });
+    let limit = pass.plan().map_or(Span::ZERO, |plan| plan.spec.alarm_policy.evidence_deadline);
+    let Some(release) = &mut pass.facts.release else { return Watch::Done };
+    let Some(on) = hold else {
+        release.progress.without_evidence = Span::ZERO;
+        return Watch::Done;
+    };
+    release.progress.without_evidence = release.progress.without_evidence.plus(watched);
+    let missing_for = release.progress.without_evidence;
+    if missing_for >= limit {
+        pass.latch(LatchCause::NoEvidence, format!("no evidence for {missing_for}: {}", on.name()));
+        return Watch::Done;
+    }
+    Watch::Hold(pass.wait_with(on, None, Some(limit.minus(missing_for))))
+}

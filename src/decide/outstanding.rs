@@ -1,0 +1,89 @@
+//! Announced effects whose outcome is not known: the same absolute write again, until one is acknowledged.
+
+use std::collections::BTreeSet;
+
+use super::pass::Pass;
+use super::{Next, WaitingOn};
+use crate::model::facts::Outstanding;
+use crate::model::{Effect, Resource};
+
+/// Fresh reads in which a task set is looked for before its creation is repeated.
+const LOOKS: u8 = 2;
+
+/// An attempt that was just refused or lost is not repeated in the same breath.
+pub(super) fn pause(pass: &mut Pass<'_>) -> Option<Next> {
+    let trouble = pass.facts.trouble.as_mut().filter(|trouble| trouble.fresh)?;
+    trouble.fresh = false;
+    let on = WaitingOn::Effect {
+        resource: trouble.resource.clone(),
+        class: trouble.class,
+        message: trouble.message.clone(),
+    };
+    Some(pass.wait_in_stage(on, None))
+}
+
+/// Repeats what must be repeated; the first one, for a pass has one effect.
+pub(super) fn repeat(pass: &mut Pass<'_>) -> Option<Next> {
+    let all: Vec<(Resource, Outstanding)> =
+        pass.facts.outstanding.iter().map(|(resource, entry)| (resource.clone(), entry.clone())).collect();
+    all.into_iter().find_map(|(resource, entry)| match resource {
+        Resource::NewTaskSet(external_id) => creation(pass, &external_id, entry),
+        Resource::Route(route) => weights(pass, &route, entry.effect),
+        Resource::Primary => primary(pass, entry.effect),
+        Resource::TaskSet(_) => scale(pass, entry.effect),
+    })
+}
+
+/// A creation may have worked: it is looked for by its external id, and only then asked for again with the
+/// same token.
+fn creation(pass: &mut Pass<'_>, external_id: &str, entry: Outstanding) -> Option<Next> {
+    let wanted = pass.release().is_some_and(|release| release.candidate.external_id == external_id);
+    if !wanted {
+        // Given up in the meantime: `housekeeping` looks for it and removes it.
+        return None;
+    }
+    let service = pass.service()?;
+    if let Some(set) = service.task_sets.iter().find(|set| set.external_id.as_deref() == Some(external_id)) {
+        let arn = set.arn.clone();
+        super::settle::found(&mut pass.facts, external_id, &arn);
+        return Some(Next::Again);
+    }
+    let resource = Resource::NewTaskSet(external_id.to_owned());
+    if entry.looked < LOOKS {
+        if let Some(entry) = pass.facts.outstanding.get_mut(&resource) {
+            entry.looked += 1;
+        }
+        return Some(Next::Look(BTreeSet::new()));
+    }
+    Some(pass.act(entry.effect, false))
+}
+
+fn weights(pass: &mut Pass<'_>, route: &str, effect: Effect) -> Option<Next> {
+    let Effect::SetWeights { shares, .. } = effect else { return None };
+    // With no release in flight only one thing is right: everything on the version that serves.
+    let shares = match (pass.release(), &pass.facts.stable) {
+        (Some(_), _) => shares,
+        (None, Some(stable)) => Pass::all_to(stable.group),
+        (None, None) => return None,
+    };
+    Some(pass.set_weights(route, shares, None, false))
+}
+
+fn primary(pass: &mut Pass<'_>, effect: Effect) -> Option<Next> {
+    let effect = match (pass.release(), &pass.facts.stable) {
+        (Some(_), _) => effect,
+        (None, Some(stable)) => Effect::SetPrimary { task_set: stable.task_set.clone() },
+        (None, None) => return None,
+    };
+    Some(pass.act(effect, false))
+}
+
+/// Scaling is repeated for a candidate; a deletion is repeated by its clean-up, after fresh reads.
+fn scale(pass: &mut Pass<'_>, effect: Effect) -> Option<Next> {
+    let Effect::ScaleTaskSet { task_set, .. } = &effect else { return None };
+    let candidate = pass.release().and_then(|release| release.candidate.task_set.clone());
+    if candidate.as_ref() != Some(task_set) {
+        return None;
+    }
+    Some(pass.act(effect, false))
+}

@@ -1,0 +1,86 @@
+//! Weights that somebody else moved. An outage is put right at once in every state; other drift while nothing
+//! is being released is reported or reverted, as the record says.
+
+use std::collections::BTreeSet;
+
+use super::Next;
+use super::pass::Pass;
+use crate::model::facts::{Halt, HaltReason, Version};
+use crate::records::Span;
+use crate::records::managed_service::IdleDrift;
+
+/// Repairs within [`WINDOW`] before the daemon stops fighting and calls a person.
+pub(super) const REPAIRS: u32 = 6;
+/// See [`REPAIRS`].
+pub(super) const WINDOW: Span = Span::from_mins(60);
+/// Observations that must agree: one may be a stale read of our own earlier weights.
+const READS: u8 = 2;
+
+/// Weight on a group whose tasks cannot answer, while a recorded version's can (`semantics` 5.8).
+///
+/// A candidate with traffic and no running task is not repaired but rolled back (`latch`).
+pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
+    if pass.release().is_some_and(|release| release.progress.exposed) || pass.facts.halted.is_some() {
+        return None;
+    }
+    let Some((route, target)) = find_outage(pass) else {
+        if pass.facts.cleanups.is_empty() {
+            pass.facts.drift.reads = 0;
+        }
+        return None;
+    };
+    put_right(pass, &route, &target)
+}
+
+fn find_outage(pass: &Pass<'_>) -> Option<(String, Version)> {
+    pass.service()?;
+    let target = running_version(pass)?;
+    pass.production().into_iter().find_map(|route| {
+        let live = pass.live(&route)?;
+        let dead = target.group.other();
+        let outage = live.of(dead) > 0 && !pass.has_running_set(dead) && !pass.route_outstanding(&route);
+        outage.then(|| (route, target.clone()))
+    })
+}
+
+/// The recorded version whose tasks can answer: the one that serves, else the one kept warm.
+fn running_version(pass: &Pass<'_>) -> Option<Version> {
+    let stable = pass.facts.stable.iter();
+    let retained = pass.facts.retained.iter().map(|kept| &kept.version);
+    stable.chain(retained).find(|version| !pass.known_gone(version)).cloned()
+}
+
+fn put_right(pass: &mut Pass<'_>, route: &str, target: &Version) -> Option<Next> {
+    let drift = &mut pass.facts.drift;
+    drift.reads = drift.reads.saturating_add(1).min(READS);
+    if drift.reads < READS {
+        return Some(Next::Look(BTreeSet::new()));
+    }
+    drift.reads = 0;
+    drift.repairs = drift.repairs.saturating_add(1);
+    if drift.repairs >= REPAIRS {
+        pass.facts.halted = Some(Halt {
+            reason: HaltReason::DriftFight,
+            detail: format!(
+                "weights of {route} were put right {REPAIRS} times within {WINDOW}; now at group {}",
+                target.group
+            ),
+        });
+    }
+    Some(pass.set_weights(route, Pass::all_to(target.group), None, true))
+}
+
+/// Other drift while nothing is being released.
+pub(super) fn idle_drift(pass: &mut Pass<'_>) -> Option<Next> {
+    let stable = pass.facts.stable.clone()?;
+    let revert = pass.service_spec().is_some_and(|spec| spec.drift.idle == IdleDrift::Revert);
+    if !revert || pass.release().is_some() || pass.known_gone(&stable) {
+        return None;
+    }
+    let target = Pass::all_to(stable.group);
+    let route = pass
+        .production()
+        .into_iter()
+        .find(|route| pass.live(route).is_some_and(|live| !live.same_ratio(target)))?;
+    put_right(pass, &route, &stable)
+}

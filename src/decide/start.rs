@@ -1,0 +1,254 @@
+//! From a pending request to a release: preflight by reads only, then claims, the pinned plan and the way
+//! back, durable in one transaction before the first mutation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use data_encoding::BASE32_NOPAD;
+use sha2::{Digest, Sha256};
+
+use super::pass::{Pass, unread};
+use super::preflight::{Finding, Ground, examine};
+use super::{Asked, Next, Wait, WaitingOn};
+use crate::model::facts::{Candidate, Pending, Progress, Release, ReleaseId, ReleaseKind, Version};
+use crate::model::observed::Preflight;
+use crate::model::{Need, Plan, Revision, Seen};
+use crate::records::check::{Refusal, RefusalCode};
+use crate::records::managed_service::ManagedServiceSpec;
+use crate::records::status::Outcome;
+use crate::records::strategy::Step;
+use crate::records::{Group, Percent, Span};
+
+/// Preflight reads every rule of the load balancer; while something passing is waited for, it is repeated at
+/// this multiple of the ordinary poll.
+const PREFLIGHT_POLLS: u64 = 5;
+
+/// Brings a pending request to its start, its refusal, or says what it waits for.
+pub(super) fn start(pass: &mut Pass<'_>) -> Option<Next> {
+    let pending = pass.facts.pending.clone()?;
+    let asked = pass.facts.asked.clone()?;
+    let Some(service) = pass.service_spec() else {
+        return Some(
+            pass.wait(WaitingOn::Record { detail: "the ManagedService is missing or refused".to_owned() }),
+        );
+    };
+    let Asked::Valid { spec: desired, .. } = pass.input.desired else { return None };
+    let (plan, revision) = match resolve(pass, service, desired, &pending) {
+        Ok(resolved) => resolved,
+        Err(refusal) => return Some(refuse(pass, &refusal)),
+    };
+    if let Some((arn, owner)) = pass.input.claim_denied {
+        pass.facts.claims.remove(arn);
+        return Some(refuse(pass, &claimed(arn, owner)));
+    }
+    if pass.suspended() {
+        return Some(pass.wait(WaitingOn::Suspended));
+    }
+    let preflight = match &pass.input.observed.extra.preflight {
+        None => return Some(Pass::look(Need::Preflight(revision))),
+        Some(seen) => seen,
+    };
+    let finding = match preflight {
+        Seen::Unknown(_) => Finding::Passing(unread("preflight", Some(preflight))),
+        Seen::Known(read) => judge(pass, &plan, &revision, read, &pending),
+    };
+    match finding {
+        Finding::Impossible(refusal) => Some(refuse(pass, &refusal)),
+        Finding::Passing(on) => Some(wait_to_start(pass, &plan, &revision, on)),
+        Finding::Fit(ground) => {
+            begin(pass, plan, revision, ground, asked, &pending);
+            Some(Next::Again)
+        }
+    }
+}
+
+/// A return goes to the retained revision whatever the record says by now.
+fn resolve(
+    pass: &Pass<'_>,
+    service: &ManagedServiceSpec,
+    desired: &crate::records::DesiredReleaseSpec,
+    pending: &Pending,
+) -> Result<(Plan, Revision), Refusal> {
+    let (plan, revision) = Plan::resolve(service, desired)?;
+    match (&pass.facts.retained, pending.return_to_retained) {
+        (Some(retained), true) => Ok((plan, retained.version.revision.clone())),
+        (_, _) => Ok((plan, revision)),
+    }
+}
+
+fn judge(pass: &Pass<'_>, plan: &Plan, revision: &Revision, read: &Preflight, pending: &Pending) -> Finding {
+    let Some(service) = pass.service() else {
+        return Finding::Passing(unread("the ECS service", Some(&pass.input.observed.service)));
+    };
+    examine(&super::preflight::Question {
+        plan,
+        revision,
+        service,
+        read,
+        routes: &pass.input.observed.routes,
+        alarms: &pass.input.observed.alarms,
+        break_glass: &pending.break_glass,
+        stable: pass.facts.stable.as_ref(),
+        returning: pending
+            .return_to_retained
+            .then(|| pass.facts.retained.as_ref().map(|kept| &kept.version))
+            .flatten(),
+        external_prefix: &pass.external_prefix(),
+    })
+}
+
+fn wait_to_start(pass: &mut Pass<'_>, plan: &Plan, revision: &Revision, on: WaitingOn) -> Next {
+    let limit = plan.spec.deadlines.start;
+    let watched = pass.input.watched;
+    let Some(pending) = &mut pass.facts.pending else { return Next::Again };
+    pending.waited = pending.waited.plus(watched);
+    let left = limit.minus(pending.waited);
+    if left == Span::ZERO {
+        let refusal = Refusal {
+            code: RefusalCode::StartDeadline,
+            field: "spec.deadlines.start".to_owned(),
+            value: limit.to_string(),
+            allowed: "what the release waits for comes about in time".to_owned(),
+            fix: format!("mend it ({}), then send the command retry or write a new requestId", on.name()),
+        };
+        return refuse(pass, &refusal);
+    }
+    Next::Wait(Wait {
+        on,
+        poll: pass.input.limits.poll.times(PREFLIGHT_POLLS),
+        left: None,
+        deadline: Some(left),
+        needs: BTreeSet::from([Need::Preflight(revision.clone())]),
+    })
+}
+
+fn refuse(pass: &mut Pass<'_>, refusal: &Refusal) -> Next {
+    pass.facts.pending = None;
+    if let Some(asked) = pass.facts.asked.clone() {
+        pass.end_request(asked, Outcome::Refused, &format!("{:?}", refusal.code), refusal.to_string());
+    }
+    Next::Again
+}
+
+fn claimed(arn: &str, owner: &str) -> Refusal {
+    Refusal {
+        code: RefusalCode::AlreadyClaimed,
+        field: "spec".to_owned(),
+        value: arn.to_owned(),
+        allowed: "resources that no other service manages".to_owned(),
+        fix: format!("take it out of one of the two ManagedServices; {owner} has it now"),
+    }
+}
+
+/// Claims, plan, binding and the way back: everything that must be durable before the first mutation.
+fn begin(
+    pass: &mut Pass<'_>,
+    plan: Plan,
+    revision: Revision,
+    ground: Ground,
+    identity: crate::model::facts::Identity,
+    pending: &Pending,
+) {
+    let id = ReleaseId { generation: pass.facts.generation, attempt: pass.facts.attempt };
+    let wanted = claims_of(&plan.spec);
+    let missing: BTreeSet<String> = wanted.difference(&pass.facts.claims).cloned().collect();
+    pass.claim(missing);
+
+    let kind = ground.kind;
+    let returning = pass.facts.retained.clone().filter(|_| kind == ReleaseKind::Return);
+    let candidate = match &returning {
+        Some(kept) => standing_candidate(&kept.version),
+        None => new_candidate(pass, &plan, revision, &ground, id),
+    };
+    for (name, seen) in &pass.input.observed.alarms {
+        if let Seen::Known(alarm) = seen
+            && let Some(at) = alarm.transitioned_at
+        {
+            pass.facts.alarm_marks.insert(name.clone(), at);
+        }
+    }
+    let names: BTreeSet<&String> = plan.spec.alarms.iter().map(|alarm| &alarm.name).collect();
+    pass.facts.alarm_marks.retain(|name, _| names.contains(name));
+    let routes: BTreeSet<&String> = plan.routes().map(|route| &route.name).collect();
+    pass.facts.acknowledged.retain(|name, _| routes.contains(name));
+    if kind == ReleaseKind::First {
+        pass.facts.stable = None;
+    }
+    pass.facts.release = Some(Release {
+        id,
+        kind,
+        identity,
+        started_at: pass.input.now,
+        stable: pass.facts.stable.clone(),
+        before: ground.weights,
+        candidate,
+        desired_at_start: ground.desired_count,
+        progress: Progress::default(),
+        latch: None,
+        promoted: BTreeSet::new(),
+        break_glass: pending.break_glass.clone(),
+        uncertain: returning.is_some_and(|kept| kept.uncertain),
+    });
+    pass.facts.plan = Some(plan);
+    pass.facts.pending = None;
+}
+
+fn standing_candidate(version: &Version) -> Candidate {
+    Candidate {
+        revision: version.revision.clone(),
+        group: version.group,
+        external_id: version.external_id.clone(),
+        token: String::new(),
+        task_set: Some(version.task_set.clone()),
+        scale: Percent::FULL,
+    }
+}
+
+fn new_candidate(
+    pass: &Pass<'_>,
+    plan: &Plan,
+    revision: Revision,
+    ground: &Ground,
+    id: ReleaseId,
+) -> Candidate {
+    let external_id = format!("{}{}.{}", pass.external_prefix(), id.generation, id.attempt);
+    let first_scale = super::forward::steps_of(plan, ground.kind)
+        .iter()
+        .find_map(|step| match step {
+            Step::Shift { scale, .. } => Some(*scale),
+            Step::Pause(_) => None,
+        })
+        .unwrap_or(Percent::FULL);
+    Candidate {
+        revision,
+        group: ground.candidate_group,
+        token: client_token(&external_id),
+        external_id,
+        task_set: None,
+        scale: first_scale,
+    }
+}
+
+/// `base32(sha256(externalId ‖ "create"))` cut to 32 characters (`semantics` 1.5); `clientToken` holds 36.
+pub(super) fn client_token(external_id: &str) -> String {
+    let digest = Sha256::new().chain_update(external_id).chain_update("create").finalize();
+    let mut token = BASE32_NOPAD.encode(&digest);
+    token.truncate(32);
+    token
+}
+
+/// One claim for the service, each group and each route.
+fn claims_of(spec: &ManagedServiceSpec) -> BTreeSet<String> {
+    let routes = spec.routes.production.iter().chain(spec.routes.test.iter());
+    let mut claims: BTreeSet<String> = routes
+        .filter_map(|route| route.rule.as_ref().or(route.listener_default.as_ref()))
+        .map(|arn| arn.as_str().to_owned())
+        .collect();
+    claims.insert(spec.ecs.service.as_str().to_owned());
+    for group in [Group::A, Group::B] {
+        claims.insert(spec.target_groups.of(group).as_str().to_owned());
+    }
+    claims
+}
+
+/// Live weights by route, as they stood at the start.
+pub(super) type Before = BTreeMap<String, crate::model::Shares>;
