@@ -272,13 +272,16 @@ impl StoredService {
             set.retry_at = None;
         }
         let wanted = set.computed(self.desired_count) as usize;
-        let set = set.clone();
         let mut held: Vec<u64> = self
             .tasks
             .iter()
             .filter(|(_, t)| t.set == set.id && t.is_wanted())
             .map(|(key, _)| *key)
             .collect();
+        if held.len() == wanted {
+            return;
+        }
+        let set = set.clone();
         if held.len() < wanted && set.retry_at.is_none() {
             self.start_tasks(&set, wanted - held.len(), around);
         }
