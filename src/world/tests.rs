@@ -103,7 +103,7 @@ impl Scene {
         text(&made["taskDefinition"]["taskDefinitionArn"])
     }
 
-    fn request(&self, definition: &str, group: &str, percent: u32) -> CreateTaskSet {
+    fn request(definition: &str, group: &str, percent: u32) -> CreateTaskSet {
         CreateTaskSet {
             cluster: Some("main".to_owned()),
             service: "web".to_owned(),
@@ -125,7 +125,7 @@ impl Scene {
     }
 
     fn task_set(&mut self, definition: &str, group: &str, percent: u32) -> TaskSet {
-        let request = self.request(definition, group, percent);
+        let request = Self::request(definition, group, percent);
         self.region.create_task_set(self.now, request).unwrap()
     }
 

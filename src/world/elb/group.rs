@@ -302,10 +302,7 @@ impl Elb {
     ) -> Result<(), ApiError> {
         let stored = self.group_mut(group)?;
         if stored.targets.len() >= TARGETS_PER_GROUP {
-            return Err(ApiError::client(
-                "TooManyTargets",
-                format!("Target group '{group}' can't have more than {TARGETS_PER_GROUP} targets"),
-            ));
+            return Err(too_many(group));
         }
         let present = stored.targets.get(&address).is_some_and(|target| !target.is_draining());
         if !present {
@@ -349,8 +346,11 @@ impl Elb {
         targets: &[TargetDescription],
         around: &mut Surroundings<'_>,
     ) -> Result<(), ApiError> {
-        self.group(group)?;
-        for address in self.all_addressed(group, targets)? {
+        let addresses = self.all_addressed(group, targets)?;
+        if self.group(group)?.targets.len() + addresses.len() > TARGETS_PER_GROUP {
+            return Err(too_many(group));
+        }
+        for address in addresses {
             self.register(group, address, false, around.now, around.tuning)?;
         }
         Ok(())
@@ -469,6 +469,11 @@ impl Elb {
             self.version += u64::from(changed);
         }
     }
+}
+
+fn too_many(group: &str) -> ApiError {
+    let message = format!("Target group '{group}' can't have more than {TARGETS_PER_GROUP} targets");
+    ApiError::client("TooManyTargets", message)
 }
 
 fn not_registered() -> TargetHealth {

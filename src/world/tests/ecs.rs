@@ -31,7 +31,7 @@ fn the_computed_desired_count_is_always_rounded_up() {
 #[test]
 fn a_task_set_without_a_scale_has_zero_percent() {
     let mut scene = Scene::new();
-    let mut request = scene.request("web", &scene.a, 0);
+    let mut request = Scene::request("web", &scene.a, 0);
     request.scale = None;
     let set = scene.region.create_task_set(scene.now, request).unwrap();
     assert_eq!((set.scale.value, set.computed_desired_count), (Tenths(0), 0));
@@ -163,7 +163,7 @@ fn a_sixth_task_set_is_refused_in_aws_words() {
     for _ in 0..5 {
         scene.task_set("web", &scene.a.clone(), 0);
     }
-    let request = scene.request("web", &scene.a, 0);
+    let request = Scene::request("web", &scene.a, 0);
     let refused = scene.region.create_task_set(scene.now, request).unwrap_err();
     assert_eq!(refused.code, "InvalidParameterException");
     assert_eq!(
@@ -182,7 +182,7 @@ fn draining_task_sets_count_to_the_limit_unless_tuned() {
         scene.settle(60);
         let (sets, _) = scene.region.describe_task_sets(scene.now, "main", "web", &[]).unwrap();
         scene.region.delete_task_set(scene.now, "main", "web", &sets[0].id, true).unwrap();
-        let request = scene.request("web", &scene.a, 0);
+        let request = Scene::request("web", &scene.a, 0);
         assert_eq!(scene.region.create_task_set(scene.now, request).is_err(), count);
     }
 }
@@ -190,7 +190,7 @@ fn draining_task_sets_count_to_the_limit_unless_tuned() {
 #[test]
 fn a_client_token_dedupes_for_its_life_and_refuses_other_parameters() {
     let mut scene = Scene::new();
-    let mut request = scene.request("web", &scene.a, 100);
+    let mut request = Scene::request("web", &scene.a, 100);
     request.client_token = Some("token-1".to_owned());
     let first = scene.region.create_task_set(scene.now, request.clone()).unwrap();
     let again = scene.region.create_task_set(scene.now, request.clone()).unwrap();
@@ -206,7 +206,7 @@ fn a_client_token_dedupes_for_its_life_and_refuses_other_parameters() {
 fn a_target_group_without_load_balancer_is_refused_in_aws_words() {
     let mut scene = Scene::new();
     let lonely = scene.group("lonely");
-    let request = scene.request("web", &lonely, 100);
+    let request = Scene::request("web", &lonely, 100);
     let refused = scene.region.create_task_set(scene.now, request).unwrap_err();
     assert_eq!(refused.code, "InvalidParameterException");
     assert_eq!(
@@ -218,7 +218,7 @@ fn a_target_group_without_load_balancer_is_refused_in_aws_words() {
 #[test]
 fn a_task_set_needs_a_known_definition_container_port_and_scale() {
     let mut scene = Scene::new();
-    let good = scene.request("web", &scene.a, 100);
+    let good = Scene::request("web", &scene.a, 100);
     let mut cases = Vec::new();
     let mut bad = good.clone();
     bad.task_definition = "nope:9".to_owned();
@@ -361,7 +361,7 @@ fn an_ecs_controlled_service_runs_tasks_rolls_over_and_refuses_task_sets() {
         "launchType": "FARGATE", "networkConfiguration": { "awsvpcConfiguration": { "subnets": ["subnet-1"] } },
         "loadBalancers": [{ "targetGroupArn": scene.a, "containerName": "app", "containerPort": 80 }] });
     scene.ecs("CreateService", input);
-    let mut request = scene.request("web", &scene.b, 100);
+    let mut request = Scene::request("web", &scene.b, 100);
     request.service = "plain".to_owned();
     let refused = scene.region.create_task_set(scene.now, request).unwrap_err();
     assert_eq!(refused.code, "InvalidParameterException");
@@ -391,7 +391,7 @@ fn a_deleted_service_drains_becomes_inactive_and_its_name_can_be_used_again() {
     let described = scene.ecs("DescribeServices", json!({ "cluster": "main", "services": ["web"] }));
     assert_eq!(described["services"][0]["status"], "INACTIVE");
     assert_eq!(scene.ecs("ListServices", json!({ "cluster": "main" }))["serviceArns"], json!([]));
-    let request = scene.request("web", &scene.a, 100);
+    let request = Scene::request("web", &scene.a, 100);
     let refused = scene.region.create_task_set(scene.now, request).unwrap_err();
     assert_eq!(refused.code, "ServiceNotActiveException");
     let again =
@@ -443,7 +443,7 @@ fn a_family_without_revision_means_its_latest_active_one() {
     scene.ecs("DeregisterTaskDefinition", json!({ "taskDefinition": second }));
     assert_eq!(described(&mut scene, "web").unwrap()["taskDefinition"]["revision"], 1);
     assert_eq!(described(&mut scene, &second).unwrap()["taskDefinition"]["status"], "INACTIVE");
-    let request = scene.request(&second, &scene.a, 100);
+    let request = Scene::request(&second, &scene.a, 100);
     assert_eq!(scene.region.create_task_set(scene.now, request).unwrap_err().code, "ClientException");
     assert_eq!(described(&mut scene, "nope:1").unwrap_err().code, "ClientException");
     let foreign = second.replace("eu-west-1", "us-east-1");
