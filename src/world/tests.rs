@@ -3,6 +3,7 @@
 mod ecs;
 mod elb;
 mod runtime;
+mod walk;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

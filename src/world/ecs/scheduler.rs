@@ -18,6 +18,8 @@ use crate::world::tuning::Tuning;
 
 /// Events that `DescribeServices` shows (`aws-facts.md` §1.11).
 const EVENTS_MAX: usize = 100;
+/// Lower bound of the delay between replacements, so that no tuning makes an endless loop in no time.
+const RESTART_DELAY_MIN: SignedDuration = SignedDuration::from_secs(1);
 /// STOPPED tasks kept per service: a bound on memory beside the hour that AWS keeps them.
 const STOPPED_MAX: usize = 500;
 
@@ -111,7 +113,7 @@ impl StoredSet {
         let Some(doublings) = self.failures.checked_sub(2) else { return };
         let factor = 1_i32.checked_shl(doublings.min(30)).unwrap_or(i32::MAX);
         let delay = tuning.restart_delay.checked_mul(factor).unwrap_or(tuning.restart_delay_max);
-        self.retry_at = Some(now + delay.min(tuning.restart_delay_max));
+        self.retry_at = Some(now + delay.min(tuning.restart_delay_max).max(RESTART_DELAY_MIN));
     }
 }
 
