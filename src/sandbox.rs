@@ -1,1 +1,6 @@
-//! Under construction.
+//! A region on your laptop.
+
+mod clock;
+mod dynamodb;
+mod sts;
+pub mod wire;
