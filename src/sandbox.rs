@@ -1,6 +1,228 @@
-//! A region on your laptop.
+//! A region on your laptop: one loopback port speaks the AWS protocols to unmodified SDKs, and behind
+//! it things really move.
+//!
+//! [`Sandbox::start`] puts the parts together. Several sandboxes can run side by side in one process;
+//! each has its own account of the world. Calls come in through the front (`front`), are
+//! read by the protocols ([`wire`]), may be hit by ordered [`faults`], and end in the [`call_log`].
 
+mod call_log;
 mod clock;
+mod control;
 mod dynamodb;
+pub mod faults;
+mod front;
 mod sts;
+mod throttle;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::call_log::CallLog;
+pub use self::call_log::CallRecord;
+use self::control::Control;
+use self::dynamodb::DynamoDb;
+use self::faults::{FaultRule, Faults};
+use self::front::Front;
+use self::sts::Sts;
+use self::throttle::Throttle;
+use self::wire::{Backend, Service};
+
+/// How often expired `DynamoDB` items are removed. AWS promises days; nothing may depend on it.
+const TTL_SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How long the parts may take to stop.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// How a sandbox is made.
+#[derive(Clone, Debug)]
+pub struct SandboxSettings {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// How many times faster alarm periods, health checks and draining go; 1 is real time.
+    pub speed: u32,
+    /// Account id, twelve digits.
+    pub account: String,
+    /// Region name.
+    pub region: String,
+    /// Enforce AWS's published token buckets.
+    pub throttling: bool,
+    /// Append the call log to this file, as JSON lines.
+    pub call_log: Option<PathBuf>,
+}
+
+impl Default for SandboxSettings {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            speed: 1,
+            account: "000000000000".to_owned(),
+            region: "eu-central-1".to_owned(),
+            throttling: false,
+            call_log: None,
+        }
+    }
+}
+
+/// Why a sandbox does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The port is taken or forbidden.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The call log's file cannot be opened.
+    #[error("cannot open the call log {}", path.display())]
+    CallLog {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The `DynamoDB` engine does not start.
+    #[error("cannot start the DynamoDB engine")]
+    DynamoDb(#[source] dynoxide::DynoxideError),
+}
+
+/// A running sandbox. Dropping it stops it in the background; [`Sandbox::stop`] waits for that.
+pub struct Sandbox {
+    endpoint: String,
+    faults: Arc<Faults>,
+    log: Arc<CallLog>,
+    stop: CancellationToken,
+    parts: TaskTracker,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// Starts all parts; the endpoint answers when this returns.
+    pub async fn start(settings: SandboxSettings) -> Result<Self, SandboxError> {
+        let listener = listen(settings.port).await?;
+        let (listener, address) = listener;
+        let log = CallLog::open(settings.call_log.as_deref()).await.map_err(|source| {
+            SandboxError::CallLog { path: settings.call_log.clone().unwrap_or_default(), source }
+        })?;
+        let log = Arc::new(log);
+        let faults = Arc::new(Faults::new(&settings.account));
+        let stop = CancellationToken::new();
+        let parts = TaskTracker::new();
+        let endpoint = format!("http://{address}");
+
+        let dynamodb =
+            DynamoDb::in_memory(&settings.account, &settings.region).map_err(SandboxError::DynamoDb)?;
+        let dynamodb = Arc::new(dynamodb);
+        parts.spawn(sweep_expired(Arc::clone(&dynamodb), stop.clone()));
+        let sts: Arc<dyn Backend> = Arc::new(Sts { account: settings.account.clone() });
+        let mut backends: BTreeMap<Service, Arc<dyn Backend>> = BTreeMap::new();
+        backends.insert(Service::DynamoDb, Arc::clone(&dynamodb) as Arc<dyn Backend>);
+        backends.insert(Service::DynamoDbStreams, dynamodb);
+        backends.insert(Service::Sts, sts);
+
+        let about = Arc::new(json!({
+            "endpoint": endpoint,
+            "account": settings.account,
+            "region": settings.region,
+            "speed": settings.speed,
+            "throttling": settings.throttling,
+        }));
+        let control = Control { faults: Arc::clone(&faults), log: Arc::clone(&log), about };
+        let front = Arc::new(Front {
+            backends,
+            faults: Arc::clone(&faults),
+            throttle: settings.throttling.then(Throttle::default),
+            log: Arc::clone(&log),
+            control: control::router(control),
+        });
+        parts.spawn(front.serve(listener, stop.clone()));
+        parts.close();
+        Ok(Self { endpoint, faults, log, stop, parts })
+    }
+
+    /// The URL for `AWS_ENDPOINT_URL`.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Arms a fault rule; its id takes it away again. `None` when too many are armed.
+    pub fn arm(&self, rule: FaultRule) -> Option<u64> {
+        self.faults.arm(rule).ok()
+    }
+
+    /// Takes away one fault rule, or all of them.
+    pub fn disarm(&self, id: Option<u64>) {
+        self.faults.disarm(id);
+    }
+
+    /// The call log after a sequence number, oldest first.
+    pub fn calls(&self, after: u64) -> Vec<CallRecord> {
+        self.log.after(after, usize::MAX)
+    }
+
+    /// Stops all parts and waits for them, up to a bound.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(STOP_MAX, self.parts.wait()).await.is_err() {
+            tracing::warn!("a part of the sandbox did not stop in time");
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Runs a sandbox until `shutdown`; `ready` is told when its endpoint answers.
+pub async fn run(
+    settings: SandboxSettings,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(&Sandbox),
+) -> Result<(), SandboxError> {
+    let sandbox = Sandbox::start(settings).await?;
+    ready(&sandbox);
+    shutdown.cancelled().await;
+    sandbox.stop().await;
+    Ok(())
+}
+
+async fn listen(port: u16) -> Result<(TcpListener, SocketAddr), SandboxError> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let failed = |source| SandboxError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+async fn sweep_expired(dynamodb: Arc<DynamoDb>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TTL_SWEEP_EVERY) => {}
+        }
+        if let Err(error) = dynamodb.sweep_expired().await {
+            tracing::warn!(%error, "expired DynamoDB items cannot be removed");
+        }
+    }
+}

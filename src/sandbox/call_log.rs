@@ -200,8 +200,16 @@ fn resource(call: &Call, result: Option<&Result<Value, Refusal>>) -> Option<Stri
 }
 
 fn made(answer: &Value) -> Option<String> {
-    const MADE: &[&str] =
-        &["RuleArn", "ListenerArn", "TargetGroupArn", "LoadBalancerArn", "taskSetArn", "serviceArn", "clusterArn", "TableArn"];
+    const MADE: &[&str] = &[
+        "RuleArn",
+        "ListenerArn",
+        "TargetGroupArn",
+        "LoadBalancerArn",
+        "taskSetArn",
+        "serviceArn",
+        "clusterArn",
+        "TableArn",
+    ];
     let (_, first) = answer.as_object()?.iter().next()?;
     let made = if let Value::Array(items) = first { items.first()? } else { first };
     MADE.iter().find_map(|member| made.get(*member)?.as_str()).map(str::to_owned)

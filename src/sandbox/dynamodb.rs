@@ -54,7 +54,9 @@ impl Backend for DynamoDb {
         let engine = self.engine.clone();
         let mut answer = blocking(move || {
             let answer = dispatch(&engine, &operation, &input.to_string());
-            answer.ok_or_else(|| Refusal::unknown_operation(&operation))?.map_err(|error| refusal(&operation, error))
+            answer
+                .ok_or_else(|| Refusal::unknown_operation(&operation))?
+                .map_err(|error| refusal(&operation, error))
         })
         .await?;
         self.names.outward(&mut answer);
@@ -215,7 +217,9 @@ impl Names {
         });
         // The public shard id is made of the stream's ARN, which is part of the same answer.
         let Some(description) = answer.get_mut("StreamDescription") else { return };
-        let Some(stream) = description.get("StreamArn").and_then(Value::as_str).map(str::to_owned) else { return };
+        let Some(stream) = description.get("StreamArn").and_then(Value::as_str).map(str::to_owned) else {
+            return;
+        };
         walk(description, &mut |member, text| {
             if member.ends_with("ShardId") && *text == engine_shard(&stream) {
                 *text = public_shard(&stream);
@@ -294,7 +298,8 @@ mod tests {
         assert_eq!(shard.len(), 37, "{shard}");
         let from = json!({"StreamArn": arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"});
         let iterator = call(&db, "GetShardIterator", from).await.unwrap();
-        let records = call(&db, "GetRecords", json!({"ShardIterator": iterator["ShardIterator"]})).await.unwrap();
+        let records =
+            call(&db, "GetRecords", json!({"ShardIterator": iterator["ShardIterator"]})).await.unwrap();
         let record = &records["Records"][0];
         assert_eq!(record["awsRegion"], "eu-central-1");
         // What people store is theirs, even when it looks like one of the engine's names.

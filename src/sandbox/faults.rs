@@ -233,7 +233,8 @@ impl Faults {
             Effect::ServerError => ("serverError", refuse(server_error(call.service)), None),
             Effect::ServerErrorAfter => ("serverErrorAfter", None, refuse(server_error(call.service))),
             Effect::Unavailable => {
-                let refusal = Refusal::new("ServiceUnavailable", "Service is unavailable, try again later.", 503);
+                let refusal =
+                    Refusal::new("ServiceUnavailable", "Service is unavailable, try again later.", 503);
                 ("unavailable", refuse(refusal), None)
             }
             Effect::Denied => ("denied", refuse(denied(call, &self.account)), None),
@@ -293,13 +294,16 @@ fn server_error(service: Service) -> Refusal {
         Service::Ecs => "ServerException",
         Service::Elb | Service::Sts => "InternalFailure",
         Service::CloudWatch => "InternalServiceFault",
-        Service::DynamoDb | Service::DynamoDbStreams => "com.amazonaws.dynamodb.v20120810#InternalServerError",
+        Service::DynamoDb | Service::DynamoDbStreams => {
+            "com.amazonaws.dynamodb.v20120810#InternalServerError"
+        }
     };
     Refusal::new(code, "Internal error, injected by the sandbox.", 500)
 }
 
 fn denied(call: &Call, account: &str) -> Refusal {
-    let status = if matches!(call.service, Service::Elb | Service::Sts | Service::CloudWatch) { 403 } else { 400 };
+    let status =
+        if matches!(call.service, Service::Elb | Service::Sts | Service::CloudWatch) { 403 } else { 400 };
     let action = format!("{}:{}", call.service.iam_prefix(), call.operation);
     let message = format!("User: arn:aws:iam::{account}:user/sandbox is not authorized to perform: {action}");
     Refusal::new("AccessDeniedException", message, status)

@@ -43,7 +43,11 @@ impl Sts {
         let secs = input.get("DurationSeconds").and_then(Value::as_i64).unwrap_or(SESSION_SECS_DEFAULT);
         if !SESSION_SECS.contains(&secs) {
             let range = format!("{} and {}", SESSION_SECS.start(), SESSION_SECS.end());
-            return Err(Refusal::new("ValidationError", format!("DurationSeconds must be between {range}"), 400));
+            return Err(Refusal::new(
+                "ValidationError",
+                format!("DurationSeconds must be between {range}"),
+                400,
+            ));
         }
         let secret = BASE32_NOPAD.encode(&rand::random::<[u8; 25]>());
         let expiration = clock::now().as_second() + secs;

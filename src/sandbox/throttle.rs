@@ -50,7 +50,9 @@ fn buckets(service: Service, operation: &str) -> &'static [&'static Bucket] {
         (Service::Ecs, "DescribeClusters" | "ListClusters") => &[&ECS_CLUSTER_READ],
         (Service::Ecs, "DescribeTasks" | "ListTasks") => &[&ECS_RESOURCE_READ],
         (Service::Ecs, "DescribeTaskDefinition" | "ListTaskDefinitions") => &[&ECS_TASK_DEFINITION_READ],
-        (Service::Ecs, "RegisterTaskDefinition" | "DeregisterTaskDefinition") => &[&ECS_TASK_DEFINITION_MODIFY],
+        (Service::Ecs, "RegisterTaskDefinition" | "DeregisterTaskDefinition") => {
+            &[&ECS_TASK_DEFINITION_MODIFY]
+        }
         (Service::Ecs, "TagResource" | "UntagResource") => &[&ECS_TAG_MODIFY],
         (Service::Elb, "RegisterTargets" | "DeregisterTargets") => &[&ELB_ACCOUNT, &ELB_REGISTER],
         (Service::Elb, operation) if operation.starts_with("Describe") => &[&ELB_ACCOUNT, &ELB_READ],
@@ -88,7 +90,9 @@ impl Throttle {
         // Levels are whole between statements, so a panic elsewhere doesn't spoil them.
         let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
         for bucket in buckets {
-            let level = levels.entry(bucket.name).or_insert(Level { micro_tokens: i64::from(bucket.burst) * MICRO, at: now });
+            let level = levels
+                .entry(bucket.name)
+                .or_insert(Level { micro_tokens: i64::from(bucket.burst) * MICRO, at: now });
             // Tokens per 1,000 s are millionths of a token per millisecond... per 1: the units cancel.
             let millis = now.duration_since(level.at).as_millis().clamp(0, 1_000_000_000);
             let millis = i64::try_from(millis).unwrap_or(i64::MAX);
@@ -140,7 +144,8 @@ mod tests {
     #[test]
     fn operations_without_a_published_bucket_are_never_throttled() {
         let throttle = Throttle::default();
-        let taken = (0..10_000).all(|_| throttle.take(Service::Ecs, "CreateTaskSet", Timestamp::UNIX_EPOCH).is_ok());
+        let taken =
+            (0..10_000).all(|_| throttle.take(Service::Ecs, "CreateTaskSet", Timestamp::UNIX_EPOCH).is_ok());
         assert!(taken);
     }
 }

@@ -197,9 +197,13 @@ pub fn read(head: &request::Parts, body: &[u8]) -> Reading {
     let operation = std::mem::take(&mut framing.operation);
     framing.operation.clone_from(&operation);
     match input {
-        Ok(input) => {
-            Reading::Call(Box::new(Call { service, operation, input, caller: caller(&head.headers), framing }))
-        }
+        Ok(input) => Reading::Call(Box::new(Call {
+            service,
+            operation,
+            input,
+            caller: caller(&head.headers),
+            framing,
+        })),
         Err(refusal) => Reading::Refused(framing, refusal),
     }
 }
@@ -302,7 +306,9 @@ pub fn answer(framing: &Framing, result: &Result<Value, Refusal>, request_id: &s
             let xml = query::write_answer(&framing.operation, framing.namespace(), value, request_id);
             (200, framing.content_type(), xml.into())
         }
-        (_, Err(refusal)) => (refusal.error.status, framing.content_type(), framing.error_body(refusal, request_id)),
+        (_, Err(refusal)) => {
+            (refusal.error.status, framing.content_type(), framing.error_body(refusal, request_id))
+        }
     };
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -421,7 +427,10 @@ mod tests {
             &[
                 ("x-amz-target", "AmazonEC2ContainerServiceV20141113.ListClusters"),
                 ("content-type", "application/x-amz-json-1.1"),
-                ("authorization", "AWS4-HMAC-SHA256 Credential=AKIDX/20261121/eu-central-1/ecs/aws4_request, x"),
+                (
+                    "authorization",
+                    "AWS4-HMAC-SHA256 Credential=AKIDX/20261121/eu-central-1/ecs/aws4_request, x",
+                ),
                 ("user-agent", "aws-sdk-rust/1.3.0 os/linux app/pointsman"),
             ],
             b"{}",
@@ -434,7 +443,8 @@ mod tests {
 
     #[test]
     fn an_unknown_target_is_refused_in_the_protocol_that_asked() {
-        let json = [("x-amz-target", "AmazonSQS.SendMessage"), ("content-type", "application/x-amz-json-1.0")];
+        let json =
+            [("x-amz-target", "AmazonSQS.SendMessage"), ("content-type", "application/x-amz-json-1.0")];
         let Reading::Refused(framing, refusal) = post("/", &json, b"{}") else { panic!("accepted") };
         let response = answer(&framing, &Err(refusal), "id");
         assert_eq!(response.status(), 400);

@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn integers_floats_and_instants_are_written_by_the_name_of_their_member() {
-        let answer = json!({"Period": 60.0, "Threshold": 5, "Timestamps": [10], "Values": [1], "Skipped": null});
+        let answer =
+            json!({"Period": 60.0, "Threshold": 5, "Timestamps": [10], "Values": [1], "Skipped": null});
         let read: Cbor = ciborium::from_reader(write(&answer).as_slice()).unwrap();
         let text = |text: &str| Cbor::Text(text.to_owned());
         let expected = Cbor::Map(vec![
@@ -118,7 +119,8 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back_with_plain_numbers_for_instants() {
-        let answer = json!({"MetricAlarms": [{"AlarmName": "a", "StateUpdatedTimestamp": 1.5, "Period": 60}]});
+        let answer =
+            json!({"MetricAlarms": [{"AlarmName": "a", "StateUpdatedTimestamp": 1.5, "Period": 60}]});
         assert_eq!(read(&write(&answer)).unwrap(), answer);
     }
 

@@ -118,7 +118,8 @@ fn leaf(holder: &str, member: &str, text: String) -> Result<Value, FormError> {
 }
 
 fn scalar(kind: Kind, member: &str, text: String) -> Result<Value, FormError> {
-    let wrong = |text: String, wanted| FormError::WrongType { member: member.to_owned(), value: text, wanted };
+    let wrong =
+        |text: String, wanted| FormError::WrongType { member: member.to_owned(), value: text, wanted };
     match kind {
         Kind::Plain => Ok(Value::String(text)),
         Kind::List if text.is_empty() => Ok(Value::Array(Vec::new())),
