@@ -1,4 +1,4 @@
-//! What was called, by whom, and what came of it: the sandbox's CloudTrail.
+//! What was called, by whom, and what came of it: the sandbox's `CloudTrail`.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -187,10 +187,10 @@ const RESOURCE_MEMBERS: &[&str] = &[
 
 fn resource(call: &Call, result: Option<&Result<Value, Refusal>>) -> Option<String> {
     // What a creation made is in its answer.
-    if let (true, Some(Ok(answer))) = (call.operation.starts_with("Create"), result) {
-        if let Some(arn) = made(answer) {
-            return Some(arn);
-        }
+    if let (true, Some(Ok(answer))) = (call.operation.starts_with("Create"), result)
+        && let Some(arn) = made(answer)
+    {
+        return Some(arn);
     }
     RESOURCE_MEMBERS.iter().find_map(|member| match call.input.get(*member)? {
         Value::String(text) => Some(text.clone()),

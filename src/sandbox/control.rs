@@ -52,7 +52,7 @@ async fn state(State(control): State<Control>) -> Json<Value> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct After {
+struct CallsQuery {
     #[serde(default)]
     after: u64,
     #[serde(default = "calls_max")]
@@ -65,7 +65,7 @@ fn calls_max() -> usize {
     CALLS_MAX
 }
 
-async fn calls(State(control): State<Control>, Query(query): Query<After>) -> Json<Vec<CallRecord>> {
+async fn calls(State(control): State<Control>, Query(query): Query<CallsQuery>) -> Json<Vec<CallRecord>> {
     let mut last = control.log.watch();
     let wait = Duration::from_millis(query.wait_millis.min(WAIT_MILLIS_MAX));
     // Whether the time ran out or a record came: the answer is what there is.

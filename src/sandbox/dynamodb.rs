@@ -155,7 +155,7 @@ fn refusal(operation: &str, error: DynoxideError) -> Refusal {
     };
     members.retain(|name, _| !matches!(name.as_str(), "__type" | "message" | "Message"));
     let error = ApiError { code: error.error_type().to_owned(), message: error.to_string(), status };
-    Refusal { error, members }
+    Refusal { error, members: Box::new(members) }
 }
 
 /// Translates between the engine's names and the sandbox's.
@@ -198,10 +198,10 @@ impl Names {
             if ARN_MEMBERS.contains(&member) {
                 replace_prefix(text, &self.ours, ENGINE_ARN);
             }
-            if let (true, Some(stream)) = (member.ends_with("ShardId"), &stream) {
-                if *text == public_shard(stream) {
-                    *text = engine_shard(stream);
-                }
+            if let (true, Some(stream)) = (member.ends_with("ShardId"), &stream)
+                && *text == public_shard(stream)
+            {
+                *text = engine_shard(stream);
             }
         });
     }

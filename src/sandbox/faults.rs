@@ -240,7 +240,7 @@ impl Faults {
             Effect::Denied => ("denied", refuse(denied(call, &self.account)), None),
             Effect::Refuse { code, message, status, members } => {
                 let error = ApiError { code: code.clone(), message: message.clone(), status: *status };
-                ("refuse", refuse(Refusal { error, members: members.clone() }), None)
+                ("refuse", refuse(Refusal { error, members: Box::new(members.clone()) }), None)
             }
             Effect::TimeoutBefore => ("timeoutBefore", Some(Cut::Silence), None),
             Effect::TimeoutAfter => ("timeoutAfter", None, Some(Cut::Silence)),

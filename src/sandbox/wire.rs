@@ -129,12 +129,12 @@ pub struct Refusal {
     /// Code, message and status.
     pub error: ApiError,
     /// Members beside the message, for example `CancellationReasons`.
-    pub members: Map<String, Value>,
+    pub members: Box<Map<String, Value>>,
 }
 
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
-        Self { error, members: Map::new() }
+        Self { error, members: Box::default() }
     }
 }
 
@@ -182,7 +182,7 @@ pub enum Reading {
 
 /// Reads one HTTP request.
 pub fn read(head: &request::Parts, body: &[u8]) -> Reading {
-    let Some((mut framing, form)) = framing_of(head, body) else { return Reading::Foreign };
+    let Some((framing, form)) = framing_of(head, body) else { return Reading::Foreign };
     let Some(service) = framing.service else {
         let refusal = Refusal::unknown_operation(&framing.operation);
         return Reading::Refused(framing, refusal);
@@ -194,8 +194,7 @@ pub fn read(head: &request::Parts, body: &[u8]) -> Reading {
             Refusal::new("MalformedInput", error.to_string(), StatusCode::BAD_REQUEST.as_u16())
         }),
     });
-    let operation = std::mem::take(&mut framing.operation);
-    framing.operation.clone_from(&operation);
+    let operation = framing.operation.clone();
     match input {
         Ok(input) => Reading::Call(Box::new(Call {
             service,
@@ -348,10 +347,10 @@ impl Framing {
     fn error_body(&self, refusal: &Refusal, request_id: &str) -> Bytes {
         let ApiError { message, status, .. } = &refusal.error;
         if self.protocol == Protocol::Query {
-            let code = self.query_code(refusal);
+            let code = query_code(refusal);
             return query::write_error(self.namespace(), code, message, *status < 500, request_id).into();
         }
-        let mut body = refusal.members.clone();
+        let mut body = (*refusal.members).clone();
         body.insert("__type".to_owned(), self.shape(refusal).into());
         body.insert("message".to_owned(), message.as_str().into());
         let body = Value::Object(body);
@@ -366,7 +365,7 @@ impl Framing {
         // CloudWatch once spoke the query protocol only: clients still know its errors by those codes.
         if self.service == Some(Service::CloudWatch) {
             let side = if refusal.error.status < 500 { "Sender" } else { "Receiver" };
-            put(headers, "x-amzn-query-error", &format!("{};{side}", self.query_code(refusal)));
+            put(headers, "x-amzn-query-error", &format!("{};{side}", query_code(refusal)));
         }
     }
 
@@ -379,13 +378,13 @@ impl Framing {
             _ => code,
         }
     }
+}
 
-    /// The error's name in the query protocol.
-    fn query_code<'a>(&self, refusal: &'a Refusal) -> &'a str {
-        let code = refusal.error.code.as_str();
-        let renamed = COMMON_CODES.iter().chain(CLOUDWATCH_CODES).find(|(shape, _)| *shape == code);
-        renamed.map_or(code, |(_, query)| query)
-    }
+/// The error's name in the query protocol.
+fn query_code(refusal: &Refusal) -> &str {
+    let code = refusal.error.code.as_str();
+    let renamed = COMMON_CODES.iter().chain(CLOUDWATCH_CODES).find(|(shape, _)| *shape == code);
+    renamed.map_or(code, |(_, query)| query)
 }
 
 /// Shape name and query code of errors that every service has.

@@ -121,9 +121,8 @@ fn scalar(kind: Kind, member: &str, text: String) -> Result<Value, FormError> {
     let wrong =
         |text: String, wanted| FormError::WrongType { member: member.to_owned(), value: text, wanted };
     match kind {
-        Kind::Plain => Ok(Value::String(text)),
         Kind::List if text.is_empty() => Ok(Value::Array(Vec::new())),
-        Kind::List => Ok(Value::String(text)),
+        Kind::Plain | Kind::List => Ok(Value::String(text)),
         Kind::Whole => match text.parse::<i64>() {
             Ok(number) => Ok(number.into()),
             Err(_) => Err(wrong(text, "an integer")),
