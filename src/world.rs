@@ -8,6 +8,8 @@
 //! Start with [`Region`]: [`Region::call`] is one AWS API call, [`Region::advance`] lets time pass,
 //! and the `runtime` functions are how real processes report what became of the tasks.
 
+pub mod alarm;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
