@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+use crate::sandbox::plane::PlaneSettings;
 use crate::sandbox::{self, SandboxSettings};
 
 /// Brings Amazon ECS services to the release their developers asked for.
@@ -41,6 +42,9 @@ struct SandboxArgs {
     /// Append every call to this file, as JSON lines.
     #[arg(long)]
     call_log: Option<PathBuf>,
+    /// Mutant for tests of tests: thousandths of requests that go to a target group of weight 0.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    leak_per_mille: u32,
 }
 
 /// Runs the program to its end.
@@ -51,8 +55,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 async fn serve_sandbox(args: SandboxArgs) -> anyhow::Result<()> {
-    let SandboxArgs { port, speed, account, region, throttling, call_log } = args;
-    let settings = SandboxSettings { port, speed, account, region: region.clone(), throttling, call_log };
+    let SandboxArgs { port, speed, account, region, throttling, call_log, leak_per_mille } = args;
+    let plane = PlaneSettings { leak_per_mille, ..PlaneSettings::default() };
+    let settings =
+        SandboxSettings { port, speed, account, region: region.clone(), throttling, call_log, plane };
     let shutdown = CancellationToken::new();
     let on_signal = shutdown.clone();
     tokio::spawn(async move {

@@ -11,6 +11,9 @@ mod control;
 mod dynamodb;
 pub mod faults;
 mod front;
+mod heart;
+pub mod metrics;
+pub mod plane;
 mod sts;
 mod throttle;
 pub mod wire;
@@ -24,8 +27,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,12 +40,17 @@ use self::control::Control;
 use self::dynamodb::DynamoDb;
 use self::faults::{FaultRule, Faults};
 use self::front::Front;
+use self::heart::Heart;
+use self::plane::{Plane, PlaneSettings};
 use self::sts::Sts;
 use self::throttle::Throttle;
 use self::wire::{Backend, Service};
+use crate::world::{Runtime, Tuning};
 
 /// How often expired `DynamoDB` items are removed. AWS promises days; nothing may depend on it.
 const TTL_SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Reports of the data plane that may wait for the heart before their senders do.
+const REPORTS_MAX: usize = 1_024;
 /// How long the parts may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -59,6 +69,8 @@ pub struct SandboxSettings {
     pub throttling: bool,
     /// Append the call log to this file, as JSON lines.
     pub call_log: Option<PathBuf>,
+    /// The data plane. Its `speed` is replaced by that of the sandbox.
+    pub plane: PlaneSettings,
 }
 
 impl Default for SandboxSettings {
@@ -70,6 +82,7 @@ impl Default for SandboxSettings {
             region: "eu-central-1".to_owned(),
             throttling: false,
             call_log: None,
+            plane: PlaneSettings::default(),
         }
     }
 }
@@ -105,6 +118,7 @@ pub struct Sandbox {
     endpoint: String,
     faults: Arc<Faults>,
     log: Arc<CallLog>,
+    heart: Arc<Heart>,
     stop: CancellationToken,
     parts: TaskTracker,
 }
@@ -118,27 +132,20 @@ impl std::fmt::Debug for Sandbox {
 impl Sandbox {
     /// Starts all parts; the endpoint answers when this returns.
     pub async fn start(settings: SandboxSettings) -> Result<Self, SandboxError> {
-        let listener = listen(settings.port).await?;
-        let (listener, address) = listener;
+        let (listener, address) = listen(settings.port).await?;
         let log = CallLog::open(settings.call_log.as_deref()).await.map_err(|source| {
             SandboxError::CallLog { path: settings.call_log.clone().unwrap_or_default(), source }
         })?;
         let log = Arc::new(log);
         let faults = Arc::new(Faults::new(&settings.account));
-        let stop = CancellationToken::new();
-        let parts = TaskTracker::new();
+        let (stop, parts) = (CancellationToken::new(), TaskTracker::new());
         let endpoint = format!("http://{address}");
 
         let dynamodb =
             DynamoDb::in_memory(&settings.account, &settings.region).map_err(SandboxError::DynamoDb)?;
         let dynamodb = Arc::new(dynamodb);
         parts.spawn(sweep_expired(Arc::clone(&dynamodb), stop.clone()));
-        let sts: Arc<dyn Backend> = Arc::new(Sts { account: settings.account.clone() });
-        let mut backends: BTreeMap<Service, Arc<dyn Backend>> = BTreeMap::new();
-        backends.insert(Service::DynamoDb, Arc::clone(&dynamodb) as Arc<dyn Backend>);
-        backends.insert(Service::DynamoDbStreams, dynamodb);
-        backends.insert(Service::Sts, sts);
-
+        let heart = start_heart(&settings, &faults, &stop, &parts);
         let about = Arc::new(json!({
             "endpoint": endpoint,
             "account": settings.account,
@@ -146,9 +153,10 @@ impl Sandbox {
             "speed": settings.speed,
             "throttling": settings.throttling,
         }));
-        let control = Control { faults: Arc::clone(&faults), log: Arc::clone(&log), about };
+        let control =
+            Control { faults: Arc::clone(&faults), log: Arc::clone(&log), heart: Arc::clone(&heart), about };
         let front = Arc::new(Front {
-            backends,
+            backends: backends(&heart, &dynamodb, &settings.account),
             faults: Arc::clone(&faults),
             throttle: settings.throttling.then(Throttle::default),
             log: Arc::clone(&log),
@@ -156,7 +164,7 @@ impl Sandbox {
         });
         parts.spawn(front.serve(listener, stop.clone()));
         parts.close();
-        Ok(Self { endpoint, faults, log, stop, parts })
+        Ok(Self { endpoint, faults, log, heart, stop, parts })
     }
 
     /// The URL for `AWS_ENDPOINT_URL`.
@@ -172,6 +180,16 @@ impl Sandbox {
     /// Takes away one fault rule, or all of them.
     pub fn disarm(&self, id: Option<u64>) {
         self.faults.disarm(id);
+    }
+
+    /// What the Region holds, as `GET /_sandbox/state` shows it.
+    pub fn state(&self) -> Value {
+        self.heart.state()
+    }
+
+    /// Kills a task by its id or ARN, as if its container had died; whether there was one to kill.
+    pub fn kill_task(&self, id: &str) -> bool {
+        self.heart.kill_task(id)
     }
 
     /// The call log after a sequence number, oldest first.
@@ -205,6 +223,54 @@ pub async fn run(
     shutdown.cancelled().await;
     sandbox.stop().await;
     Ok(())
+}
+
+/// How the model behaves under a sandbox: real tasks, and none of the waits that AWS leaves open, which
+/// would only make people wait. The speed divides what AWS gives a length to.
+fn tuning(speed: u32) -> Tuning {
+    Tuning {
+        runtime: Runtime::External,
+        steady_lag: SignedDuration::from_millis(500),
+        target_registration: SignedDuration::ZERO,
+        draining_speed: i32::try_from(speed).unwrap_or(i32::MAX),
+        ..Tuning::default()
+    }
+}
+
+/// Starts the model and its data plane.
+fn start_heart(
+    settings: &SandboxSettings,
+    faults: &Arc<Faults>,
+    stop: &CancellationToken,
+    parts: &TaskTracker,
+) -> Arc<Heart> {
+    let tuning = tuning(settings.speed);
+    let heart = Heart::new(&settings.account, &settings.region, tuning, settings.speed, Arc::clone(faults));
+    let heart = Arc::new(heart);
+    let (reports, events) = mpsc::channel(REPORTS_MAX);
+    let plane = PlaneSettings { speed: f64::from(settings.speed), ..settings.plane.clone() };
+    let plane = Arc::new(Plane::start(plane, heart.routing(), reports, stop.clone()));
+    parts.spawn(Arc::clone(&heart).beat(Arc::clone(&plane), events, stop.clone()));
+    parts.spawn(async move { plane.stopped().await });
+    heart
+}
+
+fn backends(
+    heart: &Arc<Heart>,
+    dynamodb: &Arc<DynamoDb>,
+    account: &str,
+) -> BTreeMap<Service, Arc<dyn Backend>> {
+    let heart = |service| (service, Arc::clone(heart) as Arc<dyn Backend>);
+    let dynamodb = |service| (service, Arc::clone(dynamodb) as Arc<dyn Backend>);
+    let sts: Arc<dyn Backend> = Arc::new(Sts { account: account.to_owned() });
+    BTreeMap::from([
+        heart(Service::Ecs),
+        heart(Service::Elb),
+        heart(Service::CloudWatch),
+        dynamodb(Service::DynamoDb),
+        dynamodb(Service::DynamoDbStreams),
+        (Service::Sts, sts),
+    ])
 }
 
 async fn listen(port: u16) -> Result<(TcpListener, SocketAddr), SandboxError> {

@@ -5,6 +5,7 @@
 //! | `GET /_sandbox/state` | what the sandbox holds right now |
 //! | `GET /_sandbox/calls?after=N&limit=M&waitMillis=W` | the call log after record N; waits up to W for one |
 //! | `GET`, `POST`, `DELETE /_sandbox/faults`, `DELETE /_sandbox/faults/{id}` | list, arm and take away fault rules |
+//! | `POST /_sandbox/tasks/{id}/kill` | a task's container dies |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +13,14 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::call_log::{CallLog, CallRecord};
 use super::faults::{ArmedFault, FaultRule, Faults};
+use super::heart::Heart;
 
 /// Records given in one answer at most.
 const CALLS_MAX: usize = 2_000;
@@ -30,6 +32,7 @@ const WAIT_MILLIS_MAX: u64 = 20_000;
 pub(super) struct Control {
     pub(super) faults: Arc<Faults>,
     pub(super) log: Arc<CallLog>,
+    pub(super) heart: Arc<Heart>,
     pub(super) about: Arc<Value>,
 }
 
@@ -39,6 +42,7 @@ pub(super) fn router(control: Control) -> Router {
         .route("/_sandbox/calls", get(calls))
         .route("/_sandbox/faults", get(faults).post(arm).delete(disarm_all))
         .route("/_sandbox/faults/{id}", delete(disarm))
+        .route("/_sandbox/tasks/{id}/kill", post(kill))
         .with_state(control)
 }
 
@@ -47,7 +51,12 @@ fn refuse(status: StatusCode, message: impl std::fmt::Display) -> Response {
 }
 
 async fn state(State(control): State<Control>) -> Json<Value> {
-    Json(json!({"sandbox": *control.about, "faults": control.faults.list()}))
+    let about = json!({"sandbox": *control.about, "faults": control.faults.list()});
+    let mut state = control.heart.state();
+    if let (Value::Object(state), Value::Object(about)) = (&mut state, about) {
+        state.extend(about);
+    }
+    Json(state)
 }
 
 #[derive(Deserialize)]
@@ -92,5 +101,13 @@ async fn disarm(State(control): State<Control>, Path(id): Path<u64>) -> Response
     match control.faults.disarm(Some(id)) {
         0 => refuse(StatusCode::NOT_FOUND, format_args!("no fault rule has the id {id}")),
         removed => Json(json!({"removed": removed})).into_response(),
+    }
+}
+
+async fn kill(State(control): State<Control>, Path(id): Path<String>) -> Response {
+    if control.heart.kill_task(&id) {
+        Json(json!({"killed": id})).into_response()
+    } else {
+        refuse(StatusCode::NOT_FOUND, format_args!("no task to kill has the id {id}"))
     }
 }

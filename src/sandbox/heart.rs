@@ -61,7 +61,13 @@ impl Core {
     }
 
     /// Answers from an earlier version: as far back as asked, or as there is.
-    fn stale_call(&self, versions: u32, now: Timestamp, api: Api, request: Request) -> Result<Value, Refusal> {
+    fn stale_call(
+        &self,
+        versions: u32,
+        now: Timestamp,
+        api: Api,
+        request: Request,
+    ) -> Result<Value, Refusal> {
         let oldest = self.past.len().checked_sub(1);
         let back = usize::try_from(versions).unwrap_or(usize::MAX).checked_sub(1);
         let (region, alarms) = match (oldest, back) {
@@ -160,7 +166,8 @@ impl Heart {
     pub(super) fn kill_task(&self, id: &str) -> bool {
         self.change(true, |core, now| {
             let orders = core.region.task_orders();
-            let found = orders.iter().find(|order| order.task == id || order.task.rsplit('/').next() == Some(id));
+            let found =
+                orders.iter().find(|order| order.task == id || order.task.rsplit('/').next() == Some(id));
             found.is_some_and(|order| core.region.kill_task(now, &order.task, KILLED))
         })
     }
@@ -249,7 +256,14 @@ impl Heart {
                 if let Some(group) = &datum.target_group {
                     dimensions.insert(0, ("TargetGroup", group));
                 }
-                core.cloudwatch.record(now, "AWS/ApplicationELB", datum.metric, &dimensions, &datum.values, datum.unit);
+                core.cloudwatch.record_counted(
+                    now,
+                    "AWS/ApplicationELB",
+                    datum.metric,
+                    &dimensions,
+                    &datum.values,
+                    datum.unit,
+                );
             }
         });
     }

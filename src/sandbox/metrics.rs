@@ -89,10 +89,26 @@ impl CloudWatch {
         value: f64,
         unit: &str,
     ) {
-        let metric = MetricRef { namespace, metric, dimensions };
-        let sample = Sample::Value { value, count: 1.0 };
-        if !value.is_finite() || self.store.add(metric, now, unit, Resolution::Standard, sample).is_err() {
-            self.refused += 1;
+        self.record_counted(now, namespace, metric, dimensions, &[(value, 1.0)], unit);
+    }
+
+    /// As [`CloudWatch::record`], for values that were each observed a number of times.
+    pub fn record_counted(
+        &mut self,
+        now: Timestamp,
+        namespace: &str,
+        metric: &str,
+        dimensions: &[(&str, &str)],
+        values: &[(f64, f64)],
+        unit: &str,
+    ) {
+        for &(value, count) in values {
+            let metric = MetricRef { namespace, metric, dimensions };
+            let sample = Sample::Value { value, count };
+            if !value.is_finite() || self.store.add(metric, now, unit, Resolution::Standard, sample).is_err()
+            {
+                self.refused += 1;
+            }
         }
     }
 

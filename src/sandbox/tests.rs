@@ -1,5 +1,7 @@
 //! The sandbox as unmodified SDK clients see it, over TCP.
 
+mod region;
+
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,

@@ -372,11 +372,12 @@ impl Framing {
     /// The error's name in the JSON and CBOR protocols: that of its shape.
     fn shape<'a>(&self, refusal: &'a Refusal) -> &'a str {
         let code = refusal.error.code.as_str();
-        let renamed = CLOUDWATCH_CODES.iter().find(|(_, query)| *query == code);
-        match renamed {
-            Some((shape, _)) if self.service == Some(Service::CloudWatch) => shape,
-            _ => code,
+        // Only CloudWatch speaks both kinds of protocol, so only its backend may name errors the old way.
+        if self.service != Some(Service::CloudWatch) {
+            return code;
         }
+        let renamed = COMMON_CODES.iter().chain(CLOUDWATCH_CODES).find(|(_, query)| *query == code);
+        renamed.map_or(code, |(shape, _)| shape)
     }
 }
 

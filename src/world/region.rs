@@ -88,8 +88,8 @@ impl Region {
         [self.ecs.next_due(&self.elb, &self.tuning), self.elb.next_due()].into_iter().flatten().min()
     }
 
-    /// Tasks that a real runtime should start or stop: those that are not yet as they should be. An
-    /// order to stop stays until [`Region::task_stopped`] is told, also for a task never started.
+    /// Tasks that a real runtime should run, those that already do included, or should stop. An order
+    /// stays until [`Region::task_stopped`] is told, also for a task never started.
     pub fn task_orders(&self) -> Vec<TaskOrder> {
         match self.tuning.runtime {
             Runtime::Simulated => Vec::new(),

@@ -72,8 +72,13 @@ impl View<'_> {
         clusters
             .into_iter()
             .map(|cluster| {
-                let services =
-                    self.all(Api::Ecs, "ListServices", json!({"cluster": cluster}), "serviceArns", "nextToken");
+                let services = self.all(
+                    Api::Ecs,
+                    "ListServices",
+                    json!({"cluster": cluster}),
+                    "serviceArns",
+                    "nextToken",
+                );
                 // DescribeServices takes ten at a time.
                 let services: Vec<Value> = services
                     .chunks(10)
@@ -82,7 +87,8 @@ impl View<'_> {
                         self.all(Api::Ecs, "DescribeServices", input, "services", "nextToken")
                     })
                     .collect();
-                let tasks = self.all(Api::Ecs, "ListTasks", json!({"cluster": cluster}), "taskArns", "nextToken");
+                let tasks =
+                    self.all(Api::Ecs, "ListTasks", json!({"cluster": cluster}), "taskArns", "nextToken");
                 // DescribeTasks takes a hundred.
                 let tasks: Vec<Value> = tasks
                     .chunks(100)

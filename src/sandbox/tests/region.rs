@@ -3,11 +3,13 @@
 
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{
-    ComparisonOperator, Dimension, Metric, MetricDataQuery, MetricDatum, MetricStat, StandardUnit, StateValue, Statistic,
+    ComparisonOperator, Dimension, Metric, MetricDataQuery, MetricDatum, MetricStat, StandardUnit,
+    StateValue, Statistic,
 };
 use aws_sdk_ecs::types::{
-    AwsVpcConfiguration, ContainerDefinition, DeploymentController, DeploymentControllerType, LaunchType, LoadBalancer,
-    NetworkConfiguration, NetworkMode, PortMapping, Scale, ScaleUnit, SchedulingStrategy, StabilityStatus,
+    AwsVpcConfiguration, Compatibility, ContainerDefinition, DeploymentController, DeploymentControllerType, LaunchType,
+    LoadBalancer, NetworkConfiguration, NetworkMode, PortMapping, Scale, ScaleUnit, SchedulingStrategy,
+    StabilityStatus,
 };
 use aws_sdk_elasticloadbalancingv2 as elb;
 use elb::types::{
@@ -18,14 +20,15 @@ use elb::types::{
 use super::*;
 
 fn forward(blue: (&str, i32), green: (&str, i32)) -> Action {
-    let group = |(arn, weight): (&str, i32)| TargetGroupTuple::builder().target_group_arn(arn).weight(weight).build();
+    let group =
+        |(arn, weight): (&str, i32)| TargetGroupTuple::builder().target_group_arn(arn).weight(weight).build();
     let stickiness = TargetGroupStickinessConfig::builder().enabled(false).build();
     let config = ForwardActionConfig::builder()
         .target_groups(group(blue))
         .target_groups(group(green))
         .target_group_stickiness_config(stickiness)
         .build();
-    Action::builder().r#type(ActionTypeEnum::Forward).forward_config(config).build().unwrap()
+    Action::builder().r#type(ActionTypeEnum::Forward).forward_config(config).build()
 }
 
 fn weights(actions: &[Action]) -> Vec<i32> {
@@ -54,6 +57,7 @@ async fn target_group(client: &elb::Client, name: &str) -> String {
         .vpc_id("vpc-00000001")
         .target_type(TargetTypeEnum::Ip)
         .health_check_interval_seconds(5)
+        .health_check_timeout_seconds(2)
         .send()
         .await
         .expect("a target group");
@@ -166,16 +170,21 @@ async fn a_throttled_client_gets_the_error_that_its_retry_mode_knows() {
 async fn external_service(client: &aws_sdk_ecs::Client) {
     client.create_cluster().cluster_name("shop").send().await.expect("a cluster");
     let port = PortMapping::builder().container_port(8080).build();
-    let container = ContainerDefinition::builder().name("web").image("pointsman/demo:1").port_mappings(port).build();
+    let container =
+        ContainerDefinition::builder().name("web").image("pointsman/demo:1").port_mappings(port).build();
     client
         .register_task_definition()
         .family("web")
         .network_mode(NetworkMode::Awsvpc)
+        .requires_compatibilities(Compatibility::Fargate)
+        .cpu("256")
+        .memory("512")
         .container_definitions(container)
         .send()
         .await
         .expect("a task definition");
-    let external = DeploymentController::builder().r#type(DeploymentControllerType::External).build().unwrap();
+    let external =
+        DeploymentController::builder().r#type(DeploymentControllerType::External).build().unwrap();
     client
         .create_service()
         .cluster("shop")
@@ -203,7 +212,13 @@ async fn a_task_set_is_made_over_json_and_shows_the_count_it_computed() {
         .external_id("pm1/x")
         .launch_type(LaunchType::Fargate)
         .network_configuration(NetworkConfiguration::builder().awsvpc_configuration(network).build())
-        .load_balancers(LoadBalancer::builder().target_group_arn(group).container_name("web").container_port(8080).build())
+        .load_balancers(
+            LoadBalancer::builder()
+                .target_group_arn(group)
+                .container_name("web")
+                .container_port(8080)
+                .build(),
+        )
         .scale(Scale::builder().value(50.0).unit(ScaleUnit::Percent).build())
         .send()
         .await
@@ -263,10 +278,19 @@ async fn an_alarm_goes_back_and_forth_over_cbor() {
         .expect("the state is set");
     let read = client.describe_alarms().state_value(StateValue::Alarm).send().await.unwrap();
     let alarm = &read.metric_alarms()[0];
-    assert_eq!((alarm.alarm_name(), alarm.threshold(), alarm.period()), (Some("errors"), Some(5.0), Some(60)));
+    assert_eq!(
+        (alarm.alarm_name(), alarm.threshold(), alarm.period()),
+        (Some("errors"), Some(5.0), Some(60))
+    );
     assert!(alarm.state_transitioned_timestamp().is_some());
 
-    let refused = client.set_alarm_state().alarm_name("nope").state_value(StateValue::Ok).state_reason("x").send().await;
+    let refused = client
+        .set_alarm_state()
+        .alarm_name("nope")
+        .state_value(StateValue::Ok)
+        .state_reason("x")
+        .send()
+        .await;
     let refused = refused.expect_err("no such alarm").into_service_error();
     assert!(refused.is_resource_not_found(), "{refused:?}");
 }
@@ -283,7 +307,13 @@ async fn a_body_that_the_client_compressed_is_counted_to_the_last_datum() {
         .unit(StandardUnit::Count)
         .build();
     // 1,000 data are far over the 10,240 bytes from which the client compresses.
-    client.put_metric_data().namespace("Shop").set_metric_data(Some(vec![datum; 1_000])).send().await.expect("kept");
+    client
+        .put_metric_data()
+        .namespace("Shop")
+        .set_metric_data(Some(vec![datum; 1_000]))
+        .send()
+        .await
+        .expect("kept");
     let metric = Metric::builder().namespace("Shop").metric_name("Requests").build();
     let stat = MetricStat::builder().metric(metric).period(60).stat("Sum").build();
     let read = client
