@@ -151,7 +151,7 @@ pub enum AlarmError {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Alarms {
     arn_prefix: String,
-    alarms: BTreeMap<String, Alarm>,
+    by_name: BTreeMap<String, Alarm>,
     histories: BTreeMap<String, VecDeque<HistoryItem>>,
     deleted: VecDeque<String>,
 }
@@ -167,7 +167,7 @@ impl Alarms {
     pub fn new(region: &str, account: &str) -> Self {
         Self {
             arn_prefix: format!("arn:aws:cloudwatch:{region}:{account}:alarm:"),
-            alarms: BTreeMap::new(),
+            by_name: BTreeMap::new(),
             histories: BTreeMap::new(),
             deleted: VecDeque::new(),
         }
@@ -175,22 +175,22 @@ impl Alarms {
 
     /// The alarm of this exact name.
     pub fn get(&self, name: &str) -> Option<&Alarm> {
-        self.alarms.get(name)
+        self.by_name.get(name)
     }
 
     /// The alarm with this ARN.
     pub fn by_arn(&self, arn: &str) -> Option<&Alarm> {
-        self.alarms.get(arn.strip_prefix(&self.arn_prefix)?)
+        self.by_name.get(arn.strip_prefix(&self.arn_prefix)?)
     }
 
     /// Every alarm, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Alarm> {
-        self.alarms.values()
+        self.by_name.values()
     }
 
     /// Every alarm's name and state, by name.
     pub fn states(&self) -> impl Iterator<Item = (&str, AlarmState)> {
-        self.alarms.iter().map(|(name, alarm)| (name.as_str(), alarm.state))
+        self.by_name.iter().map(|(name, alarm)| (name.as_str(), alarm.state))
     }
 
     /// History of one alarm, oldest first; also of an alarm deleted not long ago.
@@ -214,15 +214,15 @@ impl Alarms {
     pub fn put(&mut self, now: Timestamp, spec: AlarmSpec) -> Result<(), AlarmError> {
         let name = spec.name.clone();
         if let AlarmKind::Composite { rule, .. } = &spec.kind {
-            let absent = |child: &&str| !self.alarms.contains_key(*child);
+            let absent = |child: &&str| !self.by_name.contains_key(*child);
             let missing: Vec<String> =
                 rule.children().into_iter().filter(absent).map(str::to_owned).collect();
             if !missing.is_empty() {
                 return Err(AlarmError::MissingChildren { missing });
             }
         }
-        let full = self.alarms.len() >= ALARMS_MAX;
-        let change = match self.alarms.get_mut(&name) {
+        let full = self.by_name.len() >= ALARMS_MAX;
+        let change = match self.by_name.get_mut(&name) {
             Some(alarm) if alarm.rule().is_some() != matches!(spec.kind, AlarmKind::Composite { .. }) => {
                 return Err(AlarmError::OtherType { name });
             }
@@ -235,7 +235,7 @@ impl Alarms {
             None => {
                 self.deleted.retain(|deleted| *deleted != name);
                 let arn = format!("{}{name}", self.arn_prefix);
-                self.alarms.insert(name.clone(), new_alarm(now, spec, arn));
+                self.by_name.insert(name.clone(), new_alarm(now, spec, arn));
                 "created"
             }
         };
@@ -263,7 +263,7 @@ impl Alarms {
                 return Err(AlarmError::ReasonTooLong { field, max });
             }
         }
-        if !self.alarms.contains_key(name) {
+        if !self.by_name.contains_key(name) {
             return Err(AlarmError::Unknown { name: name.to_owned() });
         }
         let changed = self.set(now, name, state, reason, reason_data);
@@ -276,7 +276,7 @@ impl Alarms {
     /// `EvaluationState`: whether the evaluator can do its work. Moves `updated_at` when it changes
     /// (`MetricAlarm` API page: "last update to the value of either `StateValue` or `EvaluationState`").
     pub fn set_evaluation_state(&mut self, now: Timestamp, name: &str, evaluation: Option<&str>) {
-        if let Some(alarm) = self.alarms.get_mut(name)
+        if let Some(alarm) = self.by_name.get_mut(name)
             && alarm.evaluation_state.as_deref() != evaluation
         {
             alarm.evaluation_state = evaluation.map(str::to_owned);
@@ -290,15 +290,15 @@ impl Alarms {
         for name in names {
             let remaining = |parent: &&str| !names.iter().any(|gone| gone == parent);
             if let Some(parent) = self.parents(name).into_iter().find(remaining)
-                && self.alarms.contains_key(name)
+                && self.by_name.contains_key(name)
             {
                 return Err(AlarmError::InUse { name: name.clone(), parent: parent.to_owned() });
             }
         }
         for name in names {
-            if self.alarms.contains_key(name) {
+            if self.by_name.contains_key(name) {
                 self.remember(now, name, HistoryEvent::Configuration { change: "deleted" });
-                self.alarms.remove(name);
+                self.by_name.remove(name);
                 self.deleted.push_back(name.clone());
             }
         }
@@ -313,7 +313,7 @@ impl Alarms {
     /// Switches the actions of these alarms on or off; unknown names are passed over, as by AWS.
     pub fn set_actions_enabled(&mut self, now: Timestamp, names: &[String], enabled: bool) {
         for name in names {
-            if let Some(alarm) = self.alarms.get_mut(name)
+            if let Some(alarm) = self.by_name.get_mut(name)
                 && alarm.spec.actions_enabled != enabled
             {
                 alarm.spec.actions_enabled = enabled;
@@ -325,7 +325,7 @@ impl Alarms {
 
     /// The tags of one alarm, to be changed.
     pub fn tags_mut(&mut self, name: &str) -> Option<&mut BTreeMap<String, String>> {
-        self.alarms.get_mut(name).map(|alarm| &mut alarm.tags)
+        self.by_name.get_mut(name).map(|alarm| &mut alarm.tags)
     }
 
     /// Re-evaluates these composites and then, breadth first, the parents of each that changed. A cycle
@@ -335,18 +335,18 @@ impl Alarms {
         let mut waiting: VecDeque<String> = names.into();
         let mut evaluations: BTreeMap<String, usize> = BTreeMap::new();
         while let Some(name) = waiting.pop_front() {
-            let Some(rule) = self.alarms.get(&name).and_then(Alarm::rule) else { continue };
+            let Some(rule) = self.by_name.get(&name).and_then(Alarm::rule) else { continue };
             let evaluated = evaluations.entry(name.clone()).or_default();
             *evaluated += 1;
             if *evaluated > EVALUATIONS_PER_CHANGE_MAX {
                 continue;
             }
-            let holds = rule.holds(&|child| self.alarms.get(child).map(|alarm| alarm.state));
+            let holds = rule.holds(&|child| self.by_name.get(child).map(|alarm| alarm.state));
             let state = if holds { AlarmState::Alarm } else { AlarmState::Ok };
             let reason =
                 format!("{name} transitioned to {} because its alarm rule {rule} is {holds}", state.as_str());
             let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
-            if self.alarms.get(&name).is_some_and(|alarm| alarm.state != state) {
+            if self.by_name.get(&name).is_some_and(|alarm| alarm.state != state) {
                 self.set(now, &name, state, &reason, None);
                 waiting.extend(self.parents(&name).into_iter().map(str::to_owned));
             }
@@ -361,7 +361,7 @@ impl Alarms {
         reason: &str,
         reason_data: Option<&str>,
     ) -> bool {
-        let Some(alarm) = self.alarms.get_mut(name) else { return false };
+        let Some(alarm) = self.by_name.get_mut(name) else { return false };
         let from = alarm.state;
         let (reason, reason_data) = (reason.to_owned(), reason_data.map(str::to_owned));
         alarm.state = to;
@@ -376,7 +376,7 @@ impl Alarms {
     }
 
     fn remember(&mut self, at: Timestamp, name: &str, event: HistoryEvent) {
-        let composite = self.alarms.get(name).is_some_and(|alarm| alarm.rule().is_some());
+        let composite = self.by_name.get(name).is_some_and(|alarm| alarm.rule().is_some());
         let items = self.histories.entry(name.to_owned()).or_default();
         items.push_back(HistoryItem { at, composite, event });
         while items.len() > HISTORY_MAX {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     data,
-    input::{Input, invalid_combination, invalid_value, validation},
+    input::{Input, invalid_combination, invalid_value, needed, validation},
     queries::{self, Window},
     store::{Statistic, Store},
 };
@@ -68,8 +68,8 @@ pub fn put_composite(alarms: &mut Alarms, now: Timestamp, input: Input<'_>) -> R
     let periods = ["ActionsSuppressorWaitPeriod", "ActionsSuppressorExtensionPeriod"];
     let suppressor = match input.text("ActionsSuppressor")? {
         Some(arn) => {
-            let needed = |field| input.needed(field, input.whole(field, 0)?);
-            Some((name_of_arn(arn).to_owned(), needed(periods[0])?, needed(periods[1])?))
+            let period = |field| needed(field, input.whole(field, 0)?);
+            Some((name_of_arn(arn).to_owned(), period(periods[0])?, period(periods[1])?))
         }
         None if periods.into_iter().any(|field| input.has(field)) => {
             return Err(validation("ActionsSuppressor is required with its periods"));
@@ -108,22 +108,22 @@ fn put(alarms: &mut Alarms, now: Timestamp, input: Input<'_>, kind: AlarmKind) -
 
 fn condition(input: Input<'_>) -> Result<MetricCondition, ApiError> {
     let watched = if input.has("Metrics") { math(input)? } else { Watched::Metric(metric(input)?) };
-    let (_, threshold) = input.needed("Threshold", input.number("Threshold")?)?;
+    let (_, threshold) = needed("Threshold", input.number("Threshold")?)?;
     let known = Comparison::ALL.map(Comparison::as_str);
     let comparison = input.word("ComparisonOperator", Comparison::parse, &known)?;
     let known = MissingData::ALL.map(MissingData::as_str);
     let condition = MetricCondition {
         watched,
-        evaluation_periods: input.needed("EvaluationPeriods", input.whole("EvaluationPeriods", 1)?)?,
+        evaluation_periods: needed("EvaluationPeriods", input.whole("EvaluationPeriods", 1)?)?,
         datapoints_to_alarm: input.whole("DatapointsToAlarm", 1)?,
         threshold,
-        comparison: input.needed("ComparisonOperator", comparison)?,
+        comparison: needed("ComparisonOperator", comparison)?,
         treat_missing: input.word("TreatMissingData", MissingData::parse, &known)?,
     };
-    let (periods, needed) = (condition.evaluation_periods, condition.datapoints_needed());
-    if needed > periods {
+    let (periods, datapoints) = (condition.evaluation_periods, condition.datapoints_needed());
+    if datapoints > periods {
         return Err(validation(format!(
-            "DatapointsToAlarm ({needed}) must not be greater than EvaluationPeriods ({periods})"
+            "DatapointsToAlarm ({datapoints}) must not be greater than EvaluationPeriods ({periods})"
         )));
     }
     let period = condition.period_secs();
@@ -153,7 +153,7 @@ fn metric(input: Input<'_>) -> Result<MetricStat, ApiError> {
     if Statistic::parse(stat).is_none() {
         return Err(invalid_value(format!("the statistic {stat} is not supported")));
     }
-    let period_secs = input.needed("Period", data::period(input)?)?;
+    let period_secs = needed("Period", data::period(input)?)?;
     if matches!(period_secs, 1 | 5) {
         return Err(invalid_value(format!(
             "Period must be 10, 20, 30 or a multiple of 60, found {period_secs}"
@@ -197,8 +197,8 @@ fn math(input: Input<'_>) -> Result<Watched, ApiError> {
 /// `SetAlarmState`: a metric alarm returns to its actual state with its next evaluation.
 pub fn set_state(alarms: &mut Alarms, now: Timestamp, input: Input<'_>) -> Result<Value, ApiError> {
     let name = input.needed_text("AlarmName", NAME_CHARS_MAX)?;
-    let state = input.needed("StateValue", state_value(input)?)?;
-    let reason = input.needed("StateReason", input.text("StateReason")?)?;
+    let state = needed("StateValue", state_value(input)?)?;
+    let reason = needed("StateReason", input.text("StateReason")?)?;
     let data = input.text("StateReasonData")?;
     if data.is_some_and(|data| serde_json::from_str::<Value>(data).is_err()) {
         return Err(ApiError::client("InvalidFormat", "StateReasonData must be JSON"));

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Store, Tempo,
-    input::{Input, epoch_secs, invalid_combination, invalid_value, validation},
+    input::{Input, epoch_secs, invalid_combination, invalid_value, needed, validation},
     queries::{self, Window},
     store::{MetricRef, Resolution, Sample, Statistic},
 };
@@ -135,7 +135,7 @@ fn samples(input: Input<'_>) -> Result<Vec<Sample>, ApiError> {
         return Ok(vec![Sample::Value { value: in_range("Value", value)?, count: 1.0 }]);
     }
     if let Some(set) = input.structure("StatisticValues")? {
-        let number = |field: &str| in_range(field, set.needed(field, set.number(field)?)?.0);
+        let number = |field: &str| in_range(field, needed(field, set.number(field)?)?.0);
         let (count, sum) = (number("SampleCount")?, number("Sum")?);
         let (min, max) = (number("Minimum")?, number("Maximum")?);
         if count <= 0.0 || min > max {
@@ -221,12 +221,12 @@ pub fn query(input: Input<'_>) -> Result<MetricQuery, ApiError> {
 }
 
 fn metric_stat(input: Input<'_>) -> Result<MetricStat, ApiError> {
-    let metric = input.needed("Metric", input.structure("Metric")?)?;
+    let metric = needed("Metric", input.structure("Metric")?)?;
     Ok(MetricStat {
         namespace: metric.needed_text("Namespace", 255)?.to_owned(),
         metric: metric.needed_text("MetricName", 255)?.to_owned(),
         dimensions: dimensions(metric)?,
-        period_secs: input.needed("Period", period(input)?)?,
+        period_secs: needed("Period", period(input)?)?,
         stat: input.needed_text("Stat", 255)?.to_owned(),
         unit: unit(input)?,
     })
@@ -234,8 +234,8 @@ fn metric_stat(input: Input<'_>) -> Result<MetricStat, ApiError> {
 
 /// `StartTime` to `EndTime` in API seconds.
 fn window(input: Input<'_>, tempo: Tempo) -> Result<Window, ApiError> {
-    let start = input.needed("StartTime", input.time("StartTime")?)?;
-    let end = input.needed("EndTime", input.time("EndTime")?)?;
+    let start = needed("StartTime", input.time("StartTime")?)?;
+    let end = needed("EndTime", input.time("EndTime")?)?;
     if start >= end {
         return Err(validation(format!("StartTime {start} must be before EndTime {end}")));
     }
@@ -340,7 +340,7 @@ pub fn statistics(store: &Store, tempo: Tempo, input: Input<'_>) -> Result<Value
         namespace: input.needed_text("Namespace", 255)?.to_owned(),
         metric: input.needed_text("MetricName", 255)?.to_owned(),
         dimensions: dimensions(input)?,
-        period_secs: input.needed("Period", period(input)?)?,
+        period_secs: needed("Period", period(input)?)?,
         stat: String::new(),
         unit: unit(input)?,
     };

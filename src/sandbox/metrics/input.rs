@@ -173,11 +173,11 @@ impl<'a> Input<'a> {
         };
         time.map(Some).ok_or_else(|| invalid_value(format!("{field} must be a timestamp, found {value}")))
     }
+}
 
-    /// A field that must be there.
-    pub fn needed<T>(self, field: &str, value: Option<T>) -> Result<T, ApiError> {
-        value.ok_or_else(|| missing(field))
-    }
+/// The value of a parameter that must be there.
+pub fn needed<T>(field: &str, value: Option<T>) -> Result<T, ApiError> {
+    value.ok_or_else(|| missing(field))
 }
 
 fn missing(field: &str) -> ApiError {

@@ -97,7 +97,7 @@ impl Value {
 pub struct Scope<'a> {
     /// Values of the other queries by their Id.
     pub values: &'a BTreeMap<String, Value>,
-    /// Ids of the queries that are stored metrics: what METRICS() means.
+    /// Ids of the queries that are stored metrics: what `METRICS()` means.
     pub metrics: &'a [String],
 }
 
@@ -111,7 +111,7 @@ pub fn evaluate(expression: &Expression, scope: &Scope<'_>) -> Result<Value, Mat
         Expression::Id(id) => {
             scope.values.get(id).cloned().ok_or_else(|| MathError::UnknownId { id: id.clone() })
         }
-        Expression::Negate(inner) => map(evaluate(inner, scope)?, |number| -number),
+        Expression::Negate(inner) => Ok(map(evaluate(inner, scope)?, |number| -number)),
         Expression::Binary(operator, left, right) => {
             combine(*operator, evaluate(left, scope)?, evaluate(right, scope)?)
         }
@@ -141,7 +141,7 @@ fn call(name: &str, arguments: &[Expression], scope: &Scope<'_>) -> Result<Value
                 "CEIL" => f64::ceil,
                 _ => f64::floor,
             };
-            map(evaluate(argument, scope)?, function)
+            Ok(map(evaluate(argument, scope)?, function))
         }
         ("SUM" | "AVG" | "MAX" | "MIN", [argument]) => {
             let value = evaluate(argument, scope)?;
@@ -171,15 +171,15 @@ fn length(numbers: &[f64]) -> f64 {
     numbers.len() as f64
 }
 
-fn map(value: Value, function: impl Fn(f64) -> f64 + Copy) -> Result<Value, MathError> {
+fn map(value: Value, function: impl Fn(f64) -> f64 + Copy) -> Value {
     let over = |series: &Series| {
         series.with(series.points.iter().map(|(at, number)| (*at, function(*number))).collect())
     };
-    Ok(match value {
+    match value {
         Value::Scalar(number) => Value::Scalar(function(number)),
         Value::Series(series) => Value::Series(over(&series)),
         Value::Array(all) => Value::Array(all.iter().map(over).collect()),
-    })
+    }
 }
 
 /// `None` where there is no number: division by zero.

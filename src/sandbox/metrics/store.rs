@@ -17,8 +17,9 @@ pub const METRICS_MAX: usize = 20_000;
 const MINUTE_SLOTS_MAX: usize = 24 * 60;
 /// Second slots kept per metric: 3 hours of API time, as AWS does.
 const SECOND_SLOTS_MAX: usize = 3 * 60 * 60;
-/// Most bins of one slot's distribution; further values join the nearest bin.
-const BINS_MAX: usize = 1_024;
+/// Most bins of one slot's distribution: 32 doublings (1 µs to over an hour) of 128 bins each. Further
+/// values join the nearest bin.
+const BINS_MAX: usize = 32 * 128;
 /// Mantissa bits dropped when a value picks its bin. The 7 that stay keep whole numbers up to 256
 /// exact and every other value within 0.4 %.
 const MANTISSA_BITS_DROPPED: u32 = 52 - 7;
@@ -178,6 +179,9 @@ impl Slot {
 
     fn percentile(&self, percent: f64) -> f64 {
         let rank = self.count * percent / 100.0;
+        if rank >= self.count {
+            return self.max;
+        }
         let mut seen = 0.0;
         for (bin, count) in &self.bins {
             seen += count;
@@ -319,8 +323,8 @@ impl Store {
                 continue;
             }
             for (at, slot) in slots.range(span.clone()) {
-                let start = at - (at - span.start).rem_euclid(period);
-                periods.entry(start).or_default().merge(slot, with_distribution);
+                let offset = (at - span.start).rem_euclid(period);
+                periods.entry(at - offset).or_default().merge(slot, with_distribution);
             }
         }
         periods
@@ -421,7 +425,9 @@ mod tests {
 
     fn only_slot(samples: &[Sample]) -> Slot {
         let mut store = Store::default();
-        samples.iter().for_each(|sample| add(&mut store, 0, Resolution::Standard, *sample));
+        for sample in samples {
+            add(&mut store, 0, Resolution::Standard, *sample);
+        }
         store.periods(&stat(60), START..START + 60, true).remove(&START).unwrap()
     }
 
@@ -457,7 +463,16 @@ mod tests {
         );
         let p95 = slot.statistic(Statistic::Percentile(95.0)).unwrap();
         assert!((p95 / 19.0 - 1.0).abs() < 0.005, "{p95}");
-        assert!(slot.bins.len() <= BINS_MAX);
+    }
+
+    #[test]
+    fn the_bins_of_a_distribution_are_bounded_whatever_the_values() {
+        let powers: Vec<_> = (-300..300)
+            .flat_map(|power| (0..8).map(move |step| (1.0 + f64::from(step) / 8.0) * 2_f64.powi(power)))
+            .collect();
+        let slot = only_slot(&powers.iter().map(|number| value(*number)).collect::<Vec<_>>());
+        assert_eq!(slot.bins.len(), BINS_MAX);
+        assert_eq!(slot.statistic(Statistic::Percentile(100.0)), powers.last().copied());
     }
 
     #[test]

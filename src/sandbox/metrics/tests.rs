@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::*;
@@ -55,7 +55,7 @@ impl Sandbox {
 }
 
 /// An alarm on the sum of errors above 5 in one minute, with some fields changed.
-fn alarm(name: &str, changes: Value) -> Value {
+fn alarm(name: &str, changes: &Value) -> Value {
     let mut input = json!({
         "AlarmName": name,
         "Namespace": "AWS/ApplicationELB",
@@ -84,7 +84,7 @@ fn a_new_alarm_has_insufficient_data_until_the_first_evaluation_within_a_minute(
     let mut sandbox = Sandbox::new(1);
     sandbox.run_to(30);
     sandbox.record(9.0);
-    sandbox.call("PutMetricAlarm", alarm("errors", json!({})));
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({})));
     assert_eq!(sandbox.state("errors"), AlarmState::InsufficientData);
     assert_eq!(sandbox.cloudwatch.next_due().unwrap().as_second(), HOUR + 65);
     sandbox.run_to(65);
@@ -100,7 +100,7 @@ fn a_new_alarm_has_insufficient_data_until_the_first_evaluation_within_a_minute(
 fn nothing_is_due_while_there_are_no_alarms() {
     let mut sandbox = Sandbox::new(1);
     assert_eq!(sandbox.cloudwatch.next_due(), None);
-    sandbox.call("PutMetricAlarm", alarm("errors", json!({})));
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({})));
     sandbox.call("DeleteAlarms", json!({"AlarmNames": ["errors"]}));
     assert_eq!(sandbox.cloudwatch.next_due(), None);
 }
@@ -109,7 +109,7 @@ fn nothing_is_due_while_there_are_no_alarms() {
 fn an_alarm_stays_until_its_breaching_point_has_left_the_evaluation_range() {
     let mut sandbox = Sandbox::new(1);
     sandbox.record(9.0);
-    sandbox.call("PutMetricAlarm", alarm("errors", json!({"TreatMissingData": "notBreaching"})));
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({"TreatMissingData": "notBreaching"})));
     sandbox.run_to(65 + 120);
     assert_eq!(sandbox.state("errors"), AlarmState::Alarm, "the range is one period and two more");
     sandbox.run_to(65 + 180);
@@ -125,7 +125,7 @@ fn missing_data_is_treated_as_each_alarm_asks() {
     let mut sandbox = Sandbox::new(1);
     let treatments = ["missing", "ignore", "breaching", "notBreaching"];
     for name in treatments {
-        sandbox.call("PutMetricAlarm", alarm(name, json!({"TreatMissingData": name})));
+        sandbox.call("PutMetricAlarm", alarm(name, &json!({"TreatMissingData": name})));
     }
     sandbox.record(1.0);
     sandbox.run_to(65);
@@ -147,7 +147,7 @@ fn alarms_on_dynamodb_ignore_missing_data_by_default() {
         9.0,
         "Count",
     );
-    sandbox.call("PutMetricAlarm", alarm("table", json!({"Namespace": "AWS/DynamoDB"})));
+    sandbox.call("PutMetricAlarm", alarm("table", &json!({"Namespace": "AWS/DynamoDB"})));
     sandbox.run_to(3_600);
     assert_eq!(sandbox.state("table"), AlarmState::Alarm);
 }
@@ -156,7 +156,7 @@ fn alarms_on_dynamodb_ignore_missing_data_by_default() {
 fn m_out_of_n_needs_m_breaching_points_in_n_periods() {
     let mut sandbox = Sandbox::new(1);
     let two_of_three = json!({"EvaluationPeriods": 3, "DatapointsToAlarm": 2});
-    sandbox.call("PutMetricAlarm", alarm("errors", two_of_three));
+    sandbox.call("PutMetricAlarm", alarm("errors", &two_of_three));
     for (minute, value, expected) in [
         (0, 1.0, AlarmState::Ok),
         (1, 9.0, AlarmState::Ok),
@@ -181,7 +181,7 @@ fn every_comparison_treats_the_threshold_itself_as_named() {
     ] {
         let mut sandbox = Sandbox::new(1);
         sandbox.record(5.0);
-        sandbox.call("PutMetricAlarm", alarm("errors", json!({"ComparisonOperator": operator})));
+        sandbox.call("PutMetricAlarm", alarm("errors", &json!({"ComparisonOperator": operator})));
         sandbox.run_to(65);
         assert_eq!(sandbox.state("errors"), expected, "{operator}");
     }
@@ -190,7 +190,7 @@ fn every_comparison_treats_the_threshold_itself_as_named() {
 #[test]
 fn a_state_set_by_hand_reverts_at_the_next_evaluation_and_leaves_its_history() {
     let mut sandbox = Sandbox::new(1);
-    sandbox.call("PutMetricAlarm", alarm("errors", json!({"TreatMissingData": "notBreaching"})));
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({"TreatMissingData": "notBreaching"})));
     sandbox.run_to(70);
     let set = json!({"AlarmName": "errors", "StateValue": "ALARM", "StateReason": "drill", "StateReasonData": "{}"});
     sandbox.call("SetAlarmState", set);
@@ -219,9 +219,13 @@ fn a_state_set_by_hand_reverts_at_the_next_evaluation_and_leaves_its_history() {
 fn speed_shortens_periods_and_evaluations_but_not_timestamps() {
     let mut sandbox = Sandbox::new(20);
     sandbox.record(9.0);
-    sandbox.call("PutMetricAlarm", alarm("errors", json!({})));
-    let due = sandbox.cloudwatch.next_due().unwrap();
-    assert_eq!(due, Timestamp::from_second(HOUR).unwrap() + 3_250.milliseconds(), "(60 + 5) / 20 seconds");
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({})));
+    let start = sandbox.now;
+    let due_after_millis =
+        |sandbox: &Sandbox| sandbox.cloudwatch.next_due().unwrap().duration_since(start).as_millis();
+    assert_eq!(due_after_millis(&sandbox), 250, "5 / 20 seconds after the beat");
+    sandbox.run_to(1);
+    assert_eq!(due_after_millis(&sandbox), 3_250, "(60 + 5) / 20 seconds");
     sandbox.run_to(4);
     assert_eq!(sandbox.state("errors"), AlarmState::Alarm);
     sandbox.record(2.0);
@@ -246,7 +250,7 @@ fn a_ten_second_alarm_needs_high_resolution_data_and_is_judged_every_ten_seconds
         let datum = json!({"MetricName": name, "Value": 9, "StorageResolution": resolution});
         sandbox.call("PutMetricData", json!({"Namespace": "Shop", "MetricData": [datum]}));
         let changes = json!({"Namespace": "Shop", "MetricName": name, "Dimensions": [], "Period": 10});
-        sandbox.call("PutMetricAlarm", alarm(name, changes));
+        sandbox.call("PutMetricAlarm", alarm(name, &changes));
     }
     sandbox.run_to(15);
     assert_eq!(sandbox.state("Fine"), AlarmState::Alarm);
@@ -258,7 +262,7 @@ fn a_five_minute_period_slides_by_the_minute() {
     let mut sandbox = Sandbox::new(1);
     sandbox.run_to(61);
     sandbox.record(9.0);
-    sandbox.call("PutMetricAlarm", alarm("errors", json!({"Period": 300})));
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({"Period": 300})));
     sandbox.run_to(125);
     assert_eq!(
         sandbox.state("errors"),
@@ -287,7 +291,7 @@ fn an_alarm_on_metric_math_judges_the_one_query_that_returns_data() {
 #[test]
 fn a_composite_follows_what_the_metrics_do_to_its_children() {
     let mut sandbox = Sandbox::new(1);
-    sandbox.call("PutMetricAlarm", alarm("errors", json!({})));
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({})));
     sandbox.call("PutCompositeAlarm", json!({"AlarmName": "any", "AlarmRule": "ALARM(\"errors\")"}));
     assert_eq!(sandbox.state("any"), AlarmState::Ok);
     sandbox.record(9.0);
@@ -298,7 +302,7 @@ fn a_composite_follows_what_the_metrics_do_to_its_children() {
 #[test]
 fn describe_alarms_shows_metric_alarms_only_unless_asked_and_leaves_unknown_names_out() {
     let mut sandbox = Sandbox::new(1);
-    sandbox.call("PutMetricAlarm", alarm("errors", json!({"AlarmActions": ["arn:aws:sns:x"]})));
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({"AlarmActions": ["arn:aws:sns:x"]})));
     sandbox.call("PutCompositeAlarm", json!({"AlarmName": "any", "AlarmRule": "ALARM(errors)"}));
     let count = |answer: &Value| {
         let length = |field: &str| answer[field].as_array().unwrap().len();
@@ -328,7 +332,7 @@ fn describe_alarms_shows_metric_alarms_only_unless_asked_and_leaves_unknown_name
 fn describe_alarms_pages_through_all_of_them_once() {
     let mut sandbox = Sandbox::new(1);
     for number in 0..7 {
-        sandbox.call("PutMetricAlarm", alarm(&format!("a{number}"), json!({})));
+        sandbox.call("PutMetricAlarm", alarm(&format!("a{number}"), &json!({})));
     }
     let mut seen = Vec::new();
     let mut token = None;
@@ -371,7 +375,7 @@ fn alarm_definitions_that_make_no_sense_are_refused_with_the_reason() {
         (json!({"AlarmName": ""}), "ValidationError", "1 to 255"),
         (json!({"ThresholdMetricId": "ad1"}), "ValidationError", "does not simulate"),
     ] {
-        let refused = sandbox.refusal("PutMetricAlarm", alarm("errors", changes.clone()));
+        let refused = sandbox.refusal("PutMetricAlarm", alarm("errors", &changes));
         assert_eq!(refused.code, code, "{changes}: {refused}");
         assert!(refused.message.contains(part), "{changes}: {refused}");
     }
@@ -431,7 +435,7 @@ fn one_call_deletes_at_most_one_composite_alarm() {
 #[test]
 fn tags_and_actions_are_kept_with_the_alarm() {
     let mut sandbox = Sandbox::new(1);
-    sandbox.call("PutMetricAlarm", alarm("errors", json!({"Tags": [{"Key": "team", "Value": "shop"}]})));
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({"Tags": [{"Key": "team", "Value": "shop"}]})));
     let arn = json!("arn:aws:cloudwatch:us-east-1:123456789012:alarm:errors");
     sandbox.call("TagResource", json!({"ResourceARN": arn, "Tags": [{"Key": "tier", "Value": "1"}]}));
     sandbox.call("UntagResource", json!({"ResourceARN": arn, "TagKeys": ["team"]}));
@@ -445,7 +449,7 @@ fn tags_and_actions_are_kept_with_the_alarm() {
 #[test]
 fn alarms_of_a_metric_are_found_by_its_exact_dimensions() {
     let mut sandbox = Sandbox::new(1);
-    sandbox.call("PutMetricAlarm", alarm("errors", json!({})));
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({})));
     let mut asked = json!({"Namespace": "AWS/ApplicationELB", "MetricName": "Errors"});
     assert_eq!(sandbox.call("DescribeAlarmsForMetric", asked.clone())["MetricAlarms"], json!([]));
     asked["Dimensions"] = json!([{"Name": "TargetGroup", "Value": "green"}]);

@@ -56,7 +56,6 @@ pub fn judge(range: &[Datapoint], rule: Rule) -> Verdict {
         let all_breach = breaching == judged.len();
         match rule.missing {
             MissingData::Breaching => alarm_if(breaching + filled >= rule.needed),
-            MissingData::NotBreaching => Some(AlarmState::Ok),
             MissingData::Ignore if all_breach => None,
             MissingData::Missing if judged.is_empty() => Some(AlarmState::InsufficientData),
             // Only breaching and missing datapoints, and the oldest breaching one is M periods old:
@@ -66,7 +65,7 @@ pub fn judge(range: &[Datapoint], rule: Rule) -> Verdict {
                 let age = oldest.iter().rposition(|point| *point == Datapoint::Breaching);
                 alarm_if(age.is_some_and(|age| age + 1 >= rule.needed))
             }
-            MissingData::Ignore | MissingData::Missing => Some(AlarmState::Ok),
+            MissingData::NotBreaching | MissingData::Ignore | MissingData::Missing => Some(AlarmState::Ok),
         }
     };
     Verdict { state, filled }

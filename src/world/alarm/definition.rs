@@ -71,7 +71,7 @@ impl Comparison {
 /// What a missing datapoint counts as (`aws-facts.md` §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MissingData {
-    /// As nothing: INSUFFICIENT_DATA once all are missing. The default.
+    /// As nothing: `INSUFFICIENT_DATA` once all are missing. The default.
     Missing,
     /// The alarm keeps its state.
     Ignore,
@@ -224,7 +224,7 @@ pub struct AlarmSpec {
     pub ok_actions: Vec<String>,
     /// ARNs for the change to ALARM.
     pub alarm_actions: Vec<String>,
-    /// ARNs for the change to INSUFFICIENT_DATA.
+    /// ARNs for the change to `INSUFFICIENT_DATA`.
     pub insufficient_data_actions: Vec<String>,
     /// What makes it change its state.
     pub kind: AlarmKind,
