@@ -8,6 +8,7 @@
 //! Start with [`Region`]: [`Region::call`] is one AWS API call, [`Region::advance`] lets time pass,
 //! and the `runtime` functions are how real processes report what became of the tasks.
 
+pub mod alarm;
 pub mod ecs;
 pub mod elb;
 mod ids;

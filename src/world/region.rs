@@ -114,8 +114,8 @@ impl Region {
         self.due
     }
 
-    /// Tasks that a real runtime should start or stop: those that are not yet as they should be. An
-    /// order to stop stays until [`Region::task_stopped`] is told, also for a task never started.
+    /// Tasks that a real runtime should run, those that already do included, or should stop. An order
+    /// stays until [`Region::task_stopped`] is told, also for a task never started.
     pub fn task_orders(&self) -> Vec<TaskOrder> {
         match self.tuning.runtime {
             Runtime::Simulated => Vec::new(),

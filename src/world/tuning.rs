@@ -28,6 +28,8 @@ pub struct Tuning {
     pub steady_lag: SignedDuration,
     /// From registration in a target group until its health checks begin.
     pub target_registration: SignedDuration,
+    /// Deregistration delays are divided by this; at least 1.
+    pub draining_speed: i32,
     /// From RUNNING until a task whose `POINTSMAN_SIM` is `crash` exits with code 1.
     pub crash_after: SignedDuration,
     /// Delay before the second replacement of a task set whose tasks keep failing; it doubles each
@@ -54,6 +56,7 @@ impl Default for Tuning {
             stop_timeout: SignedDuration::from_secs(30),
             steady_lag: SignedDuration::from_secs(10),
             target_registration: SignedDuration::from_secs(5),
+            draining_speed: 1,
             crash_after: SignedDuration::from_secs(3),
             restart_delay: SignedDuration::from_secs(5),
             restart_delay_max: SignedDuration::from_mins(15),

@@ -131,7 +131,7 @@ impl StoredTask {
         }
         self.stop = Some(StopOrder { at: now, reason: reason.to_owned(), code });
         let drains = self.progress == Progress::Running
-            && self.target().is_some_and(|(group, address)| elb.deregister(group, address, now));
+            && self.target().is_some_and(|(group, address)| elb.deregister(group, address, now, tuning));
         if drains {
             self.progress = Progress::Deactivating;
             self.due = None;
@@ -169,7 +169,7 @@ impl StoredTask {
         let code = if ran { StopCode::EssentialContainerExited } else { StopCode::TaskFailedToStart };
         self.stop.get_or_insert_with(|| StopOrder { at: now, reason: reason.to_owned(), code });
         if let Some((group, address)) = self.target() {
-            elb.deregister(group, address, now);
+            elb.deregister(group, address, now, tuning);
         }
         self.progress = Progress::Stopped;
         self.exit_code = exit_code;
@@ -224,9 +224,9 @@ impl StoredTask {
     /// What a real runtime should do about it.
     pub(super) fn order(&self) -> Option<TaskOrder> {
         let run = match self.progress {
-            Progress::Pending => true,
+            Progress::Pending | Progress::Running | Progress::Deactivating => true,
             Progress::Stopping => false,
-            Progress::Running | Progress::Deactivating | Progress::Stopped => return None,
+            Progress::Stopped => return None,
         };
         let template = &self.template;
         Some(TaskOrder {

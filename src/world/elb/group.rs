@@ -314,9 +314,15 @@ impl Elb {
     }
 
     /// Deregisters one target: it drains, then it is gone. Whether it was there.
-    pub(in crate::world) fn deregister(&mut self, group: &str, address: &Address, now: Timestamp) -> bool {
+    pub(in crate::world) fn deregister(
+        &mut self,
+        group: &str,
+        address: &Address,
+        now: Timestamp,
+        tuning: &Tuning,
+    ) -> bool {
         let Some(stored) = self.groups.get_mut(group) else { return false };
-        let until = now + stored.deregistration_delay();
+        let until = now + stored.deregistration_delay() / tuning.draining_speed.max(1);
         let Some(target) = stored.targets.get_mut(address) else { return false };
         target.drain(until);
         self.version += 1;
@@ -362,10 +368,11 @@ impl Elb {
         group: &str,
         targets: &[TargetDescription],
         now: Timestamp,
+        tuning: &Tuning,
     ) -> Result<(), ApiError> {
         self.group(group)?;
         for address in self.all_addressed(group, targets)? {
-            self.deregister(group, &address, now);
+            self.deregister(group, &address, now, tuning);
         }
         Ok(())
     }

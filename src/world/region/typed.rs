@@ -230,7 +230,7 @@ impl Region {
         group: &str,
         targets: &[TargetDescription],
     ) -> Result<(), ApiError> {
-        self.on_elb(now, |elb, _| elb.deregister_targets(group, targets, now))
+        self.on_elb(now, |elb, around| elb.deregister_targets(group, targets, now, around.tuning))
     }
 
     /// `DescribeTargetHealth` of all targets.
