@@ -7,9 +7,9 @@ use aws_sdk_cloudwatch::types::{
     StateValue, Statistic,
 };
 use aws_sdk_ecs::types::{
-    AwsVpcConfiguration, Compatibility, ContainerDefinition, DeploymentController, DeploymentControllerType, LaunchType,
-    LoadBalancer, NetworkConfiguration, NetworkMode, PortMapping, Scale, ScaleUnit, SchedulingStrategy,
-    StabilityStatus,
+    AwsVpcConfiguration, Compatibility, ContainerDefinition, DeploymentController, DeploymentControllerType,
+    LaunchType, LoadBalancer, NetworkConfiguration, NetworkMode, PortMapping, Scale, ScaleUnit,
+    SchedulingStrategy, StabilityStatus,
 };
 use aws_sdk_elasticloadbalancingv2 as elb;
 use elb::types::{
