@@ -105,3 +105,19 @@ fn a_task_that_starts_after_it_was_told_to_stop_takes_no_traffic() {
     assert!(scene.states(&group).is_empty());
     assert!(scene.region.task_orders().iter().all(|order| !order.run));
 }
+
+#[test]
+fn a_deleted_set_stays_until_the_targets_of_its_crashed_tasks_are_gone_too() {
+    let (mut scene, set, tasks) = running();
+    for task in &tasks {
+        scene.region.task_stopped(scene.now, task, Some(1), "Essential container in task exited");
+    }
+    scene.region.delete_task_set(scene.now, "main", "web", &set, true).unwrap();
+    for order in scene.region.task_orders() {
+        scene.region.task_stopped(scene.now, &order.task, None, "");
+    }
+    scene.settle(299);
+    assert!(scene.set(&set).is_some(), "no task is left, but its targets still drain");
+    scene.settle(1);
+    assert!(scene.set(&set).is_none());
+}
