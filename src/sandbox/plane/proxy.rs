@@ -160,6 +160,9 @@ impl Client {
                 parts.headers.insert(header::HOST, host);
             }
             parts.uri = origin_form(&parts.uri);
+        } else if !parts.headers.contains_key(header::HOST) {
+            // An HTTP/1.0 client may leave it out; HTTP/1.1, spoken to the target, may not.
+            parts.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
         }
         parts.version = Version::HTTP_11;
         strip_hop_by_hop(&mut parts.headers);

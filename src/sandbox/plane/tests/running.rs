@@ -118,8 +118,16 @@ async fn a_local_command_that_ignores_sigterm_is_killed_and_reaped_with_its_chil
     assert_eq!(bench.stopped().await.0, Some(137));
     assert!(!std::path::Path::new(&format!("/proc/{}", pids[0])).exists(), "the command is reaped");
     // Its child is reaped by whoever adopted it; until then it is at most a zombie.
-    let child = std::fs::read_to_string(format!("/proc/{}/stat", pids[1])).unwrap_or_default();
-    assert!(child.is_empty() || child.contains(") Z "), "{child}");
+    let ended = timeout(PATIENCE, async {
+        loop {
+            let child = std::fs::read_to_string(format!("/proc/{}/stat", pids[1])).unwrap_or_default();
+            if child.is_empty() || child.contains(") Z ") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    ended.await.expect("the command's own child ends with it");
     std::fs::remove_dir_all(&folder).unwrap();
     bench.end().await;
 }
