@@ -1,5 +1,7 @@
 //! Tasks and health checks.
 
+use std::path::{Path, PathBuf};
+
 use super::super::health::ProbeResult;
 use super::*;
 use crate::world::ProbeOrder;
@@ -94,40 +96,67 @@ async fn a_local_command_is_run_with_its_environment_and_its_exit_code_reported(
     bench.end().await;
 }
 
-#[tokio::test]
-async fn a_local_command_that_ignores_sigterm_is_killed_and_reaped_with_its_children() {
-    let settings = PlaneSettings { stop_timeout: Duration::from_millis(200), ..PlaneSettings::default() };
-    let mut bench = Bench::start(settings).await;
-    let folder = std::env::temp_dir().join(format!("plane-{}", ulid::Ulid::generate()));
-    std::fs::create_dir(&folder).unwrap();
-    let mark = folder.join("pids");
-    let script = "trap '' TERM; sleep 600 & echo $$ $! > \"$MARK.new\"; mv \"$MARK.new\" \"$MARK\"; wait; wait; sleep 600";
-    let mut order = shell(script);
-    order.environment.insert("MARK".to_owned(), mark.to_str().unwrap().to_owned());
-    bench.put("local", order);
-    let pids = timeout(PATIENCE, async {
+/// Waits for a script to write its process ids.
+async fn pids_in(mark: &Path) -> Vec<String> {
+    let written = async {
         loop {
-            match std::fs::read_to_string(&mark) {
+            match std::fs::read_to_string(mark) {
                 Ok(pids) => return pids,
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
-    });
-    let pids: Vec<String> = pids.await.unwrap().split_whitespace().map(str::to_owned).collect();
-    bench.stop_task("local");
-    assert_eq!(bench.stopped().await.0, Some(137));
-    assert!(!std::path::Path::new(&format!("/proc/{}", pids[0])).exists(), "the command is reaped");
-    // Its child is reaped by whoever adopted it; until then it is at most a zombie.
-    let ended = timeout(PATIENCE, async {
+    };
+    timeout(PATIENCE, written).await.unwrap().split_whitespace().map(str::to_owned).collect()
+}
+
+/// Waits for a process to end. Whoever adopted it reaps it; until then it is at most a zombie.
+async fn gone(pid: &str) {
+    let ended = async {
         loop {
-            let child = std::fs::read_to_string(format!("/proc/{}/stat", pids[1])).unwrap_or_default();
+            let child = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             if child.is_empty() || child.contains(") Z ") {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    });
-    ended.await.expect("the command's own child ends with it");
+    };
+    timeout(PATIENCE, ended).await.expect("the command's own child ends with it");
+}
+
+fn scratch_folder() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("plane-{}", ulid::Ulid::generate()));
+    std::fs::create_dir(&folder).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn a_local_command_that_ends_by_itself_leaves_no_process_behind() {
+    let mut bench = Bench::start(PlaneSettings::default()).await;
+    let folder = scratch_folder();
+    let mut order = shell("sleep 600 & echo $! > \"$MARK\"; exit 7");
+    order.environment.insert("MARK".to_owned(), folder.join("pids").to_str().unwrap().to_owned());
+    bench.put("local", order);
+    assert_eq!(bench.stopped().await.0, Some(7));
+    gone(&pids_in(&folder.join("pids")).await[0]).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_local_command_that_ignores_sigterm_is_killed_and_reaped_with_its_children() {
+    let settings = PlaneSettings { stop_timeout: Duration::from_millis(200), ..PlaneSettings::default() };
+    let mut bench = Bench::start(settings).await;
+    let folder = scratch_folder();
+    let mark = folder.join("pids");
+    let script = "trap '' TERM; sleep 600 & echo $$ $! > \"$MARK.new\"; mv \"$MARK.new\" \"$MARK\"; wait; wait; sleep 600";
+    let mut order = shell(script);
+    order.environment.insert("MARK".to_owned(), mark.to_str().unwrap().to_owned());
+    bench.put("local", order);
+    let pids = pids_in(&mark).await;
+    bench.stop_task("local");
+    assert_eq!(bench.stopped().await.0, Some(137));
+    assert!(!std::path::Path::new(&format!("/proc/{}", pids[0])).exists(), "the command is reaped");
+    gone(&pids[1]).await;
     std::fs::remove_dir_all(&folder).unwrap();
     bench.end().await;
 }
