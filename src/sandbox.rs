@@ -250,6 +250,9 @@ fn start_heart(
     let (reports, events) = mpsc::channel(REPORTS_MAX);
     let plane = PlaneSettings { speed: f64::from(settings.speed), ..settings.plane.clone() };
     let plane = Arc::new(Plane::start(plane, heart.routing(), reports, stop.clone()));
+    if settings.plane.propagation.is_zero() {
+        heart.answer_after_routes(Arc::clone(&plane));
+    }
     parts.spawn(Arc::clone(&heart).beat(Arc::clone(&plane), events, stop.clone()));
     parts.spawn(async move { plane.stopped().await });
     heart
