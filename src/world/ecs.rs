@@ -82,7 +82,7 @@ impl Ecs {
         Err(ApiError::client("ClusterNotFoundException", "Cluster not found."))
     }
 
-    /// The key of a service that was created and is not INACTIVE, from its name or ARN.
+    /// The key of a service, INACTIVE ones included, from its name or ARN.
     fn service_key(&self, cluster: Option<&str>, given: &str) -> Result<(String, String), ApiError> {
         let cluster = self.cluster_name(cluster)?;
         let key = self.any_service_key(&cluster, given);

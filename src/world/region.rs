@@ -24,12 +24,21 @@ pub struct Region {
     ids: Ids,
     ecs: Ecs,
     elb: Elb,
+    /// When something happens next. Derived from the rest after each change, so that the many reads of
+    /// a large region cost nothing.
+    due: Option<Timestamp>,
 }
 
 impl Region {
     /// An empty region.
     pub fn new(account: &str, region: &str, tuning: Tuning) -> Self {
-        Self { tuning, ids: Ids::default(), ecs: Ecs::new(account, region), elb: Elb::new(account, region) }
+        Self {
+            tuning,
+            ids: Ids::default(),
+            ecs: Ecs::new(account, region),
+            elb: Elb::new(account, region),
+            due: None,
+        }
     }
 
     /// One API call in AWS's shapes as JSON. `input` and output have the member names of the API model;
@@ -41,22 +50,26 @@ impl Region {
         operation: &str,
         input: Value,
     ) -> Result<Value, ApiError> {
+        if operation.starts_with("Describe") || operation.starts_with("List") {
+            self.advance(now);
+            return match api {
+                Api::Ecs => self.ecs.look(operation, input, now),
+                Api::Elb => self.elb.look(operation, input),
+                Api::CloudWatch => Err(unknown(operation)),
+            };
+        }
         match api {
             Api::Ecs => self.on_ecs(now, |ecs, around| ecs.call(operation, input, around)),
             Api::Elb => self.on_elb(now, |elb, around| elb.call(operation, input, around)),
-            Api::CloudWatch => Err(ApiError::client(
-                "UnknownOperationException",
-                format!("{operation} is not part of this model"),
-            )),
+            Api::CloudWatch => Err(unknown(operation)),
         }
     }
 
     fn on_ecs<T>(&mut self, now: Timestamp, act: impl FnOnce(&mut Ecs, &mut Around<'_>) -> T) -> T {
         self.advance(now);
-        let Self { tuning, ids, ecs, elb } = self;
-        let mut around = Around { now, elb, ids, tuning };
-        let output = act(ecs, &mut around);
-        ecs.settle(&mut around);
+        let Self { tuning, ids, ecs, elb, .. } = self;
+        let output = act(ecs, &mut Around { now, elb, ids, tuning });
+        self.settle(now);
         output
     }
 
@@ -68,16 +81,29 @@ impl Region {
     }
 
     fn settle(&mut self, now: Timestamp) {
-        let Self { tuning, ids, ecs, elb } = self;
+        let Self { tuning, ids, ecs, elb, .. } = self;
         ecs.settle(&mut Around { now, elb, ids, tuning });
+        self.due = [ecs.next_due(elb, tuning), elb.next_due()].into_iter().flatten().min();
+    }
+
+    /// A look at ECS once everything due up to `now` has happened.
+    fn ecs_at(&mut self, now: Timestamp) -> &Ecs {
+        self.advance(now);
+        &self.ecs
+    }
+
+    /// As [`Region::ecs_at`], for load balancing.
+    fn elb_at(&mut self, now: Timestamp) -> &Elb {
+        self.advance(now);
+        &self.elb
     }
 
     /// Lets everything due up to `now` happen, in order of time.
     pub fn advance(&mut self, now: Timestamp) {
         for _ in 0..HAPPENINGS_PER_ADVANCE {
-            let Some(due) = self.next_due().filter(|due| *due <= now) else { return };
+            let Some(due) = self.due.filter(|due| *due <= now) else { return };
             self.elb.advance(due, &self.tuning);
-            let Self { tuning, ids, ecs, elb } = self;
+            let Self { tuning, ids, ecs, elb, .. } = self;
             ecs.advance(&mut Around { now: due, elb, ids, tuning });
             self.settle(due);
         }
@@ -85,7 +111,7 @@ impl Region {
 
     /// When [`Region::advance`] has something to do next; `None` when nothing will happen by itself.
     pub fn next_due(&self) -> Option<Timestamp> {
-        [self.ecs.next_due(&self.elb, &self.tuning), self.elb.next_due()].into_iter().flatten().min()
+        self.due
     }
 
     /// Tasks that a real runtime should run, those that already do included, or should stop. An order
@@ -125,7 +151,11 @@ impl Region {
         healthy: bool,
         detail: &str,
     ) {
-        self.on_elb(now, |elb, _| elb.probed(group, target, healthy, detail));
+        self.advance(now);
+        // Most probes confirm what is known; only a change concerns the scheduler.
+        if self.elb.probed(group, target, healthy, detail) {
+            self.settle(now);
+        }
     }
 
     /// What the data plane routes by.
@@ -142,4 +172,8 @@ impl Region {
     pub fn tuning(&self) -> &Tuning {
         &self.tuning
     }
+}
+
+fn unknown(operation: &str) -> ApiError {
+    ApiError::client("UnknownOperationException", format!("{operation} is not part of this model"))
 }

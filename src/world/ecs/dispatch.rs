@@ -1,5 +1,6 @@
 //! From operation names and JSON to the functions of this module.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -84,7 +85,7 @@ fn listed<T: Serialize, F: Serialize>(member: &str, found: &(Vec<T>, Vec<F>)) ->
 }
 
 impl Ecs {
-    /// One call.
+    /// One call that may change something.
     pub(in crate::world) fn call(
         &mut self,
         operation: &str,
@@ -98,9 +99,6 @@ impl Ecs {
             "RegisterTaskDefinition" => {
                 let definition = self.register_task_definition(around.now, read(input)?)?;
                 self.with_tags(&definition, true)
-            }
-            _ if operation.starts_with("Describe") || operation.starts_with("List") => {
-                self.look(operation, &read(input)?, around)
             }
             _ => self.change(operation, &read(input)?, around),
         }
@@ -163,7 +161,14 @@ impl Ecs {
         }
     }
 
-    fn look(&self, operation: &str, given: &Arguments, around: &Around<'_>) -> Result<Value, ApiError> {
+    /// One call that changes nothing.
+    pub(in crate::world) fn look(
+        &self,
+        operation: &str,
+        input: Value,
+        now: Timestamp,
+    ) -> Result<Value, ApiError> {
+        let given: &Arguments = &read(input)?;
         let (cluster, tags) = (given.cluster(), given.with_tags());
         match operation {
             "DescribeClusters" => listed("clusters", &self.describe_clusters(&given.clusters, tags)),
@@ -172,14 +177,11 @@ impl Ecs {
                 self.with_tags(self.task_definition(name)?, tags)
             }
             "DescribeServices" => {
-                listed("services", &self.describe_services(cluster, &given.services, tags, around.now)?)
+                listed("services", &self.describe_services(cluster, &given.services, tags, now)?)
             }
             "DescribeTaskSets" => {
                 let service = given.service()?;
-                listed(
-                    "taskSets",
-                    &self.describe_task_sets(cluster, service, &given.task_sets, tags, around.now)?,
-                )
+                listed("taskSets", &self.describe_task_sets(cluster, service, &given.task_sets, tags, now)?)
             }
             "DescribeTasks" => listed("tasks", &self.describe_tasks(cluster, &given.tasks)?),
             "ListServices" => given.paged("serviceArns", self.list_services(cluster)?, 10),

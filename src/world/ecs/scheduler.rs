@@ -18,6 +18,8 @@ use crate::world::tuning::Tuning;
 
 /// Events that `DescribeServices` shows (`aws-facts.md` §1.11).
 const EVENTS_MAX: usize = 100;
+/// Lower bound of the delay between replacements, so that no tuning makes an endless loop in no time.
+const RESTART_DELAY_MIN: SignedDuration = SignedDuration::from_secs(1);
 /// STOPPED tasks kept per service: a bound on memory beside the hour that AWS keeps them.
 const STOPPED_MAX: usize = 500;
 
@@ -111,7 +113,7 @@ impl StoredSet {
         let Some(doublings) = self.failures.checked_sub(2) else { return };
         let factor = 1_i32.checked_shl(doublings.min(30)).unwrap_or(i32::MAX);
         let delay = tuning.restart_delay.checked_mul(factor).unwrap_or(tuning.restart_delay_max);
-        self.retry_at = Some(now + delay.min(tuning.restart_delay_max));
+        self.retry_at = Some(now + delay.min(tuning.restart_delay_max).max(RESTART_DELAY_MIN));
     }
 }
 
@@ -272,13 +274,16 @@ impl StoredService {
             set.retry_at = None;
         }
         let wanted = set.computed(self.desired_count) as usize;
-        let set = set.clone();
         let mut held: Vec<u64> = self
             .tasks
             .iter()
             .filter(|(_, t)| t.set == set.id && t.is_wanted())
             .map(|(key, _)| *key)
             .collect();
+        if held.len() == wanted {
+            return;
+        }
+        let set = set.clone();
         if held.len() < wanted && set.retry_at.is_none() {
             self.start_tasks(&set, wanted - held.len(), around);
         }

@@ -302,10 +302,7 @@ impl Elb {
     ) -> Result<(), ApiError> {
         let stored = self.group_mut(group)?;
         if stored.targets.len() >= TARGETS_PER_GROUP {
-            return Err(ApiError::client(
-                "TooManyTargets",
-                format!("Target group '{group}' can't have more than {TARGETS_PER_GROUP} targets"),
-            ));
+            return Err(too_many(group));
         }
         let present = stored.targets.get(&address).is_some_and(|target| !target.is_draining());
         if !present {
@@ -355,8 +352,11 @@ impl Elb {
         targets: &[TargetDescription],
         around: &mut Surroundings<'_>,
     ) -> Result<(), ApiError> {
-        self.group(group)?;
-        for address in self.all_addressed(group, targets)? {
+        let addresses = self.all_addressed(group, targets)?;
+        if self.group(group)?.targets.len() + addresses.len() > TARGETS_PER_GROUP {
+            return Err(too_many(group));
+        }
+        for address in addresses {
             self.register(group, address, false, around.now, around.tuning)?;
         }
         Ok(())
@@ -412,14 +412,23 @@ impl Elb {
         matches!(self.health(group, address), Some(Health::Draining(_)))
     }
 
-    /// Takes the result of a probe by a real runtime.
-    pub(in crate::world) fn probed(&mut self, group: &str, address: &Address, healthy: bool, detail: &str) {
-        let Some(stored) = self.groups.get_mut(group) else { return };
+    /// Takes the result of a probe by a real runtime; whether the target's state changed.
+    ///
+    /// Targets are always probed at their traffic port, whatever `HealthCheckPort` says: a real runtime
+    /// maps container ports, so another port of the container has no address here.
+    pub(in crate::world) fn probed(
+        &mut self,
+        group: &str,
+        address: &Address,
+        healthy: bool,
+        detail: &str,
+    ) -> bool {
+        let Some(stored) = self.groups.get_mut(group) else { return false };
         let pace = stored.pace();
-        let Some(target) = stored.targets.get_mut(address) else { return };
-        if target.probed(healthy, detail, pace) {
-            self.version += 1;
-        }
+        let Some(target) = stored.targets.get_mut(address) else { return false };
+        let changed = target.probed(healthy, detail, pace);
+        self.version += u64::from(changed);
+        changed
     }
 
     /// Makes a simulated application fail or pass its probes from now on.
@@ -476,6 +485,11 @@ impl Elb {
             self.version += u64::from(changed);
         }
     }
+}
+
+fn too_many(group: &str) -> ApiError {
+    let message = format!("Target group '{group}' can't have more than {TARGETS_PER_GROUP} targets");
+    ApiError::client("TooManyTargets", message)
 }
 
 fn not_registered() -> TargetHealth {

@@ -106,12 +106,15 @@ impl Elb {
         Ok(shape)
     }
 
-    /// `DescribeListeners` of a load balancer, by ARN, or all.
+    /// `DescribeListeners` of a load balancer or by ARN.
     pub(in crate::world) fn describe_listeners(
         &self,
         load_balancer: Option<&str>,
         arns: &[String],
     ) -> Result<Vec<Listener>, ApiError> {
+        if load_balancer.is_none() && arns.is_empty() {
+            return Err(validation("You must specify either listener ARNs or a load balancer ARN"));
+        }
         if let Some(arn) = load_balancer.filter(|arn| !self.load_balancers.contains_key(*arn)) {
             return Err(load_balancer_not_found(arn));
         }

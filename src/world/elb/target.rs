@@ -98,9 +98,8 @@ impl Target {
 
     pub(super) fn set_in_use(&mut self, in_use: bool, now: Timestamp, pace: Pace, tuning: &Tuning) {
         match (&self.health, in_use) {
-            (Health::Draining(_), _) | (Health::Unused, false) => {}
             (Health::Unused, true) => self.begin_checks(now, pace, tuning),
-            (_, true) => {}
+            (Health::Draining(_), _) | (_, true) => {}
             (_, false) => {
                 self.health = Health::Unused;
                 self.next_probe = None;

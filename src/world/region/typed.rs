@@ -36,7 +36,7 @@ impl Region {
         now: Timestamp,
         name: &str,
     ) -> Result<TaskDefinition, ApiError> {
-        self.on_ecs(now, |ecs, _| ecs.task_definition(name).cloned())
+        self.ecs_at(now).task_definition(name).cloned()
     }
 
     /// `CreateService`.
@@ -67,7 +67,7 @@ impl Region {
         cluster: &str,
         services: &[String],
     ) -> Described<Service> {
-        self.on_ecs(now, |ecs, _| ecs.describe_services(Some(cluster), services, true, now))
+        self.ecs_at(now).describe_services(Some(cluster), services, true, now)
     }
 
     /// `CreateTaskSet`.
@@ -118,7 +118,7 @@ impl Region {
         service: &str,
         task_sets: &[String],
     ) -> Described<TaskSet> {
-        self.on_ecs(now, |ecs, _| ecs.describe_task_sets(Some(cluster), service, task_sets, true, now))
+        self.ecs_at(now).describe_task_sets(Some(cluster), service, task_sets, true, now)
     }
 
     /// `ListTasks`.
@@ -128,12 +128,12 @@ impl Region {
         cluster: &str,
         filter: &TaskFilter,
     ) -> Result<Vec<String>, ApiError> {
-        self.on_ecs(now, |ecs, _| ecs.list_tasks(Some(cluster), filter))
+        self.ecs_at(now).list_tasks(Some(cluster), filter)
     }
 
     /// `DescribeTasks`.
     pub fn describe_tasks(&mut self, now: Timestamp, cluster: &str, tasks: &[String]) -> Described<Task> {
-        self.on_ecs(now, |ecs, _| ecs.describe_tasks(Some(cluster), tasks))
+        self.ecs_at(now).describe_tasks(Some(cluster), tasks)
     }
 
     /// `CreateLoadBalancer`.
@@ -160,7 +160,7 @@ impl Region {
         now: Timestamp,
         arns: &[String],
     ) -> Result<Vec<TargetGroup>, ApiError> {
-        self.on_elb(now, |elb, _| elb.describe_target_groups(None, arns, &[]))
+        self.elb_at(now).describe_target_groups(None, arns, &[])
     }
 
     /// `ModifyTargetGroupAttributes`.
@@ -185,7 +185,7 @@ impl Region {
         load_balancer: Option<&str>,
         arns: &[String],
     ) -> Result<Vec<Listener>, ApiError> {
-        self.on_elb(now, |elb, _| elb.describe_listeners(load_balancer, arns))
+        self.elb_at(now).describe_listeners(load_balancer, arns)
     }
 
     /// `ModifyListener`.
@@ -205,7 +205,7 @@ impl Region {
         listener: Option<&str>,
         arns: &[String],
     ) -> Result<Vec<Rule>, ApiError> {
-        self.on_elb(now, |elb, _| elb.describe_rules(listener, arns))
+        self.elb_at(now).describe_rules(listener, arns)
     }
 
     /// `ModifyRule`.
@@ -239,6 +239,6 @@ impl Region {
         now: Timestamp,
         group: &str,
     ) -> Result<Vec<TargetHealthDescription>, ApiError> {
-        self.on_elb(now, |elb, _| elb.describe_target_health(group, &[]))
+        self.elb_at(now).describe_target_health(group, &[])
     }
 }
