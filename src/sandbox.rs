@@ -3,7 +3,7 @@
 //!
 //! [`Sandbox::start`] puts the parts together. Several sandboxes can run side by side in one process;
 //! each has its own account of the world. Calls come in through the front (`front`), are
-//! read by the protocols ([`wire`]), may be hit by ordered [`faults`], and end in the [`call_log`].
+//! read by the protocols ([`wire`]), may be hit by ordered [`faults`], and end in the call log.
 
 mod call_log;
 mod clock;
