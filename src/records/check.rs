@@ -1,7 +1,7 @@
 //! Judges records beyond their shape: bounds, cross-references, and what a release may choose.
 //!
 //! [`read_service`], [`read_desired`] and [`read_command`] are the only way from a table item to a typed
-//! record. The daemon and `pointsman check` refuse the same things with the same words.
+//! record; [`files`] does the same for files and says everything it finds. The daemon and `pointsman check` refuse the same things with the same words.
 
 use std::fmt;
 
@@ -16,11 +16,13 @@ use super::names::ServiceKey;
 mod arns;
 mod bounds;
 mod document;
+mod files;
 mod hash;
 mod release;
 mod service;
-mod template;
+pub(in crate::records) mod template;
 
+pub use files::{Checked, Finding, Report, files};
 pub use hash::spec_hash;
 pub use release::{strategy_of, task_definition_of};
 

@@ -155,7 +155,8 @@ fn refusal_of(path: &Path, message: &str, document: &Value, later: &[(&str, &str
         return refuse(field, value, plain_type(expected), fix);
     }
     // Our own types say `"value" is not what is allowed`.
-    let allowed = after(message, "\" is not ").unwrap_or(message).to_owned();
+    let allowed = after(message, "\" is not ").or_else(|| after(message, " is not ")).unwrap_or(message);
+    let allowed = allowed.to_owned();
     let fix = type_fix(lookup(document, path), &allowed);
     refuse(field, value, allowed, fix)
 }

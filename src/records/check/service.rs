@@ -67,10 +67,8 @@ fn judge_routes(spec: &ManagedServiceSpec, findings: &mut Findings) {
             "give each route its own name",
         );
     }
-    let arn_of = |route: &'_ crate::records::managed_service::Route| {
-        route.rule.clone().or_else(|| route.listener_default.clone())
-    };
-    let all: Vec<_> = arns::routes(spec).filter_map(|(field, route)| Some((field, arn_of(route)?))).collect();
+    let all: Vec<_> =
+        arns::routes(spec).filter_map(|(field, route)| Some((field, arns::route_arn(route)?))).collect();
     if let Some((index, arn)) = repeated(all.iter().map(|(_, arn)| arn.as_str())) {
         let (field, _) = &all[index];
         let (allowed, fix) = if field == "spec.routes.test" {
