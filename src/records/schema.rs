@@ -3,6 +3,8 @@
 //! A schema refuses what a single document can be refused for by its shape, so that an editor says it while
 //! it is being written. What needs two fields, a sum or a duration's value is said by `records::check`.
 
+use std::collections::BTreeMap;
+
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema};
@@ -85,9 +87,23 @@ fn bound_texts(schema: &mut Schema) {
     }
 }
 
+/// With the fields of every object in alphabetical order, also where `serde_json` keeps the order in which
+/// they came: that depends on the features of whatever is built along.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields: BTreeMap<&String, Value> =
+                fields.iter().map(|(name, field)| (name, sorted(field))).collect();
+            Value::Object(fields.into_iter().map(|(name, field)| (name.clone(), field)).collect())
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
 /// Two spaces deep, with long runs of numbers on one line.
 fn text_of(schema: &Schema) -> String {
-    let pretty = format!("{:#}", schema.as_value());
+    let pretty = format!("{:#}", sorted(schema.as_value()));
     let mut text = String::with_capacity(pretty.len());
     let mut in_run = false;
     for line in pretty.lines() {

@@ -1,3 +1,4 @@
 //! Tests of the pure core through its public face.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 mod records;

@@ -59,7 +59,7 @@ fn a_finding_names_the_line() {
     let text = example("managed-service.yaml").replace("watches: b", "watches: green");
     let line = text.lines().position(|line| line.contains("green")).unwrap() + 1;
     let file = directory.file("service.yaml", &text);
-    let report = files(&[file.clone()]);
+    let report = files(std::slice::from_ref(&file));
     let finding = lines(&report).join("\n");
     let place = format!("{}:{line}:", file.display());
     assert!(finding.starts_with(&place), "{finding}");

@@ -49,6 +49,7 @@ fn a_small_service_gets_the_defaults() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn what_is_wrong_with_a_service_is_named_with_field_and_code() {
     use RefusalCode::{ForeignTaskSet, Inconsistent, KeyMismatch, LoadBalancerUnfit, Malformed, OutOfBounds};
     let rule = |rest: &str| json!(format!("{ELB}:listener-rule/{rest}"));

@@ -62,7 +62,6 @@ fn long(length: usize) -> Value {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table")]
 fn schema_and_program_refuse_the_same_services() {
     let labels = |count: usize| -> Value {
         (0..count).map(|n| (format!("k{n}"), json!("v"))).collect::<serde_json::Map<_, _>>().into()
