@@ -40,6 +40,9 @@ pub const MAX_STRATEGIES: usize = 32;
 pub const MAX_ANNOTATIONS: usize = 32;
 /// Keys and values of all annotations (or labels) together, in bytes.
 pub const MAX_ANNOTATION_BYTES: usize = 4096;
+/// A service's spec without its strategies, as JSON: a release keeps a copy of it in its state item, which
+/// stays far below DynamoDB's 400 KB.
+pub const MAX_PINNED_BYTES: usize = 16 * 1024;
 /// Characters of a `requestId`.
 pub const MAX_REQUEST_ID: usize = 64;
 

@@ -60,7 +60,9 @@ pub fn texts() -> Vec<(&'static str, String)> {
 }
 
 fn generate<T: JsonSchema>() -> Schema {
-    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
+    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>();
+    RecursiveTransform(plain_description).transform(&mut schema);
+    schema
 }
 
 /// The schema of a record that people write: every text has an end.
@@ -68,6 +70,13 @@ fn strict<T: JsonSchema>() -> Schema {
     let mut schema = generate::<T>();
     RecursiveTransform(bound_texts).transform(&mut schema);
     schema
+}
+
+/// Descriptions come from the source's comments, where names are links.
+fn plain_description(schema: &mut Schema) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace("[`", "`").replace("`]", "`");
+    }
 }
 
 fn bound_texts(schema: &mut Schema) {

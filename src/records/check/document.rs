@@ -252,3 +252,32 @@ fn edits(from: &str, to: &str) -> usize {
     }
     row[to.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        #[serde(rename = "list")]
+        _list: Vec<Inner>,
+    }
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {}
+
+    #[test]
+    fn a_field_of_a_newer_daemon_is_refused_with_its_version() {
+        let document = json!({"list": [{}, {"hooks": 1}]});
+        let error = serde_path_to_error::deserialize::<_, Outer>(&document).unwrap_err();
+        let message = error.inner().to_string();
+        let refusal = refusal_of(error.path(), &message, &document, &[("list.hooks", "0.2")]);
+        assert_eq!(refusal.field, "list[1].hooks");
+        assert_eq!(refusal.fix, "this field needs pointsman 0.2 or later: upgrade the daemon");
+        assert_eq!(refusal_of(error.path(), &message, &document, &[]).fix, "remove it");
+    }
+}

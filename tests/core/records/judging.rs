@@ -249,6 +249,16 @@ fn what_is_wrong_with_a_release_is_named_with_field_and_code() {
 }
 
 #[test]
+fn a_service_whose_pinned_copy_would_fill_the_state_item_is_refused() {
+    let alarms = |length: usize| -> Value {
+        (0..100).map(|n| json!({"name": format!("{n:0length$}"), "watches": "service"})).collect()
+    };
+    read_service(&key(), &with(service(), "/spec/alarms", alarms(90))).unwrap();
+    let refusal = refused_service(&with(service(), "/spec/alarms", alarms(200)));
+    assert_eq!((refusal.field.as_str(), refusal.code), ("spec", RefusalCode::OutOfBounds), "{refusal}");
+}
+
+#[test]
 fn a_text_where_dynamodb_should_hold_a_number_is_refused_with_the_fix() {
     for (pointer, value, fix) in [
         ("/spec/strategies/fast/canary/weight", json!("10"), "type N, not S"),
