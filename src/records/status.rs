@@ -333,8 +333,10 @@ pub struct LastOutcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// One word, for example `Alarm` or a refusal's code.
+    #[serde(default)]
     pub reason: String,
     /// One sentence: for a refusal the field, the value, what is allowed and what to do.
+    #[serde(default)]
     pub message: String,
     /// When.
     pub at: Timestamp,
