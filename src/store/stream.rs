@@ -58,7 +58,7 @@ pub async fn follow(
     }
 }
 
-/// A shard that is being read: where the next read begins, if that is known.
+/// Where the next read of a shard begins; none when that is lost.
 type Position = Option<String>;
 
 struct Reader {
@@ -120,7 +120,7 @@ impl Reader {
             .and_then(|table| table.latest_stream_arn())
             .ok_or_else(|| passing(ACTION, format!("table {} has no stream", self.table)))?
             .to_owned();
-        let mut listed = BTreeMap::new();
+        let mut listed = BTreeSet::new();
         let mut from: Option<String> = None;
         for _ in 0..PAGES {
             let call =
@@ -129,43 +129,30 @@ impl Reader {
                 .await
                 .map_err(|failed| failed.into_store_error(ACTION, &self.table))?;
             let Some(stream) = page.stream_description else { break };
-            for shard in stream.shards() {
-                let range = shard.sequence_number_range();
-                let open = range.and_then(|range| range.ending_sequence_number()).is_none();
-                if let Some(id) = shard.shard_id() {
-                    listed.insert(id.to_owned(), open);
-                }
-            }
+            listed.extend(stream.shards().iter().filter_map(|shard| shard.shard_id()).map(str::to_owned));
             from = stream.last_evaluated_shard_id;
             if from.is_none() {
                 break;
             }
         }
-        self.finished.retain(|id| listed.contains_key(id));
-        self.shards.retain(|id, _| listed.contains_key(id));
-        for (id, open) in listed {
-            // What had ended before the start holds nothing that the first listing does not see.
-            let wanted = if self.started { !self.finished.contains(&id) } else { open };
-            if !wanted {
-                self.finished.insert(id);
-            } else if !self.shards.contains_key(&id) && self.shards.len() < SHARDS {
-                let begin =
-                    if self.started { ShardIteratorType::TrimHorizon } else { ShardIteratorType::Latest };
-                let iterator = self.iterator(&arn, &id, begin).await?;
-                self.shards.insert(id, iterator);
+        self.finished.retain(|id| listed.contains(id));
+        self.shards.retain(|id, _| listed.contains(id));
+        // One that has ended already answers so at its first read: what the list says about ends is not used.
+        let begin = if self.started { ShardIteratorType::TrimHorizon } else { ShardIteratorType::Latest };
+        for id in listed.difference(&self.finished) {
+            if !self.shards.contains_key(id) && self.shards.len() < SHARDS {
+                let iterator = self.iterator(&arn, id, begin.clone()).await?;
+                self.shards.insert(id.clone(), iterator);
             }
         }
-        for (id, iterator) in self.missing() {
-            let renewed = self.iterator(&arn, &id, iterator).await?;
+        let lost: Vec<String> =
+            self.shards.iter().filter(|(_, position)| position.is_none()).map(|(id, _)| id.clone()).collect();
+        for id in lost {
+            let renewed = self.iterator(&arn, &id, ShardIteratorType::Latest).await?;
             self.shards.insert(id, renewed);
         }
         self.started = true;
         Ok(())
-    }
-
-    fn missing(&self) -> Vec<(String, ShardIteratorType)> {
-        let lost = self.shards.iter().filter(|(_, iterator)| iterator.is_none());
-        lost.map(|(id, _)| (id.clone(), ShardIteratorType::Latest)).collect()
     }
 
     async fn iterator(&self, arn: &str, id: &str, begin: ShardIteratorType) -> Result<Position, StoreError> {

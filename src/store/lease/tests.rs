@@ -251,14 +251,8 @@ async fn an_owner_that_was_suspended_wakes_up_without_the_right_to_write() {
     assert_eq!(again.epoch(), permit.epoch());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_take_whose_answer_was_lost_is_found_and_proved_by_a_renewal() {
-    let item = Shared::default();
-    let process = Process::start("me", &item);
-    process.way.deaf.store(true, Ordering::SeqCst);
-    sleep(Duration::from_millis(1)).await;
-    // The read must be heard for the take to be sent.
-    process.way.deaf.store(false, Ordering::SeqCst);
+#[test]
+fn a_take_whose_answer_was_lost_is_found_and_proved_by_a_renewal() {
     let watch = &mut LeaseWatch::new("me".to_owned(), TIMING);
     watch.read(1_000, None);
     assert_eq!(watch.next(1_000), Step::Take { seen: None });
@@ -306,4 +300,15 @@ fn times_that_do_not_hold_together_are_refused() {
     assert_eq!(slow, Err(BadTiming::TooShort { ttl: Span::from_secs(20), needed: Span::from_secs(21) }));
     let thin = LeaseTiming { margin: Span::from_millis(1_999), ..TIMING }.checked();
     assert!(matches!(thin, Err(BadTiming::MarginTooSmall { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_never_hears_an_answer_never_believes_that_it_owns_the_lease() {
+    let item = Shared::default();
+    let process = Process::start("me", &item);
+    process.way.deaf.store(true, Ordering::SeqCst);
+    sleep(Duration::from_secs(120)).await;
+    assert!(process.permit().is_none());
+    process.way.deaf.store(false, Ordering::SeqCst);
+    assert_eq!(process.until_it_may_write().await.epoch(), 1);
 }
