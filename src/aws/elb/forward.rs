@@ -182,12 +182,7 @@ mod tests {
         let config = ForwardActionConfig::builder()
             .set_target_groups(Some(tuples.collect()))
             .target_group_stickiness_config(sticky);
-        Action::builder()
-            .r#type(ActionTypeEnum::Forward)
-            .order(order)
-            .forward_config(config.build())
-            .build()
-            .unwrap()
+        Action::builder().r#type(ActionTypeEnum::Forward).order(order).forward_config(config.build()).build()
     }
 
     fn oidc(order: i32) -> Action {
@@ -203,9 +198,8 @@ mod tests {
         Action::builder()
             .r#type(ActionTypeEnum::AuthenticateOidc)
             .order(order)
-            .authenticate_oidc_config(config.unwrap())
+            .authenticate_oidc_config(config)
             .build()
-            .unwrap()
     }
 
     #[test]
@@ -227,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_list_with_an_action_that_the_sdk_does_not_know_is_left_alone() {
-        let unknown = Action::builder().r#type(ActionTypeEnum::from("authenticate-star")).build().unwrap();
+        let unknown = Action::builder().r#type(ActionTypeEnum::from("authenticate-star")).build();
         let list = vec![unknown, forward(2, &[(A, 1), (B, 0)])];
         assert_eq!(told_of("o", "l", &list).unknown_action.as_deref(), Some("authenticate-star"));
         let (class, _) = splice(list, &groups(), Shares { a: 0, b: 100 }, None).unwrap_err();
@@ -253,8 +247,8 @@ mod tests {
         let lone = Action::builder().r#type(ActionTypeEnum::Forward).target_group_arn(A);
         let config = ForwardActionConfig::builder()
             .target_groups(TargetGroupTuple::builder().target_group_arn(A).weight(1).build());
-        let both = lone.clone().forward_config(config.build()).build().unwrap();
-        let lone = lone.build().unwrap();
+        let both = lone.clone().forward_config(config.build()).build();
+        let lone = lone.build();
         for list in [
             vec![],
             vec![lone.clone()],
@@ -263,7 +257,7 @@ mod tests {
             vec![forward(1, &[(A, 1), (C, 1)])],
             vec![forward(1, &[(A, 1), (A, 1)])],
             vec![forward(1, &[(A, 1), (B, 1), (C, 0)])],
-            vec![Action::builder().r#type(ActionTypeEnum::Redirect).build().unwrap()],
+            vec![Action::builder().r#type(ActionTypeEnum::Redirect).build()],
         ] {
             assert!(matches!(weights(&list, &groups()), Weights::NotOurPair(_)), "{list:?}");
             let (class, _) = splice(list, &groups(), Shares { a: 100, b: 0 }, None).unwrap_err();

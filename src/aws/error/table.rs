@@ -261,11 +261,11 @@ mod tests {
 
     #[test]
     fn an_error_that_no_row_names_is_asked_again_when_refused_and_open_otherwise() {
-        let judge = |status| super::judge(Mutation::ModifyRule, &answered("BrandNew", status, ""));
-        assert_eq!(judge(400), CONFLICT);
-        assert_eq!(judge(404), CONFLICT);
-        assert_eq!(judge(500), Verdict::Unknown);
-        assert_eq!(judge(301), Verdict::Unknown);
+        let asked = |status| judge(Mutation::ModifyRule, &answered("BrandNew", status, ""));
+        assert_eq!(asked(400), CONFLICT);
+        assert_eq!(asked(404), CONFLICT);
+        assert_eq!(asked(500), Verdict::Unknown);
+        assert_eq!(asked(301), Verdict::Unknown);
     }
 
     #[test]
