@@ -1,1 +1,87 @@
-//! Under construction.
+//! The command line of the program.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::sandbox::plane::PlaneSettings;
+use crate::sandbox::{self, SandboxSettings};
+
+/// Brings Amazon ECS services to the release their developers asked for.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a local AWS region (ECS, Elastic Load Balancing, `CloudWatch`, `DynamoDB`) on 127.0.0.1.
+    Sandbox(SandboxArgs),
+}
+
+#[derive(Debug, Args)]
+struct SandboxArgs {
+    /// Port of the AWS endpoint; 0 takes a free one.
+    #[arg(long, default_value_t = 4580)]
+    port: u16,
+    /// How many times faster alarm periods, health checks and draining go.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    speed: u32,
+    /// Account id in ARNs.
+    #[arg(long, default_value = "000000000000")]
+    account: String,
+    /// Region name in ARNs.
+    #[arg(long, default_value = "eu-central-1")]
+    region: String,
+    /// Enforce AWS's published request rates.
+    #[arg(long)]
+    throttling: bool,
+    /// Append every call to this file, as JSON lines.
+    #[arg(long)]
+    call_log: Option<PathBuf>,
+    /// Mutant for tests of tests: thousandths of requests that go to a target group of weight 0.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    leak_per_mille: u32,
+}
+
+/// Runs the program to its end.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Sandbox(args) => serve_sandbox(args).await,
+    }
+}
+
+async fn serve_sandbox(args: SandboxArgs) -> anyhow::Result<()> {
+    let SandboxArgs { port, speed, account, region, throttling, call_log, leak_per_mille } = args;
+    let plane = PlaneSettings { leak_per_mille, ..PlaneSettings::default() };
+    let settings =
+        SandboxSettings { port, speed, account, region: region.clone(), throttling, call_log, plane };
+    let shutdown = CancellationToken::new();
+    let on_signal = shutdown.clone();
+    tokio::spawn(async move {
+        terminated().await;
+        on_signal.cancel();
+    });
+    sandbox::run(settings, shutdown, |sandbox| {
+        println!("sandbox ready: export AWS_ENDPOINT_URL={} AWS_REGION={region}", sandbox.endpoint());
+    })
+    .await?;
+    Ok(())
+}
+
+/// Returns at the first SIGINT or SIGTERM.
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut term) = signal(SignalKind::terminate()) else {
+        // Without a handler for SIGTERM its default action ends the process; SIGINT still works.
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

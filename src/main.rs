@@ -1,2 +1,9 @@
 //! The `pointsman` program: see [`pointsman`] for the map of the code.
-fn main() {}
+
+use clap::Parser as _;
+use pointsman::cli::{self, Cli};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    cli::run(Cli::parse()).await
+}

@@ -1,1 +1,294 @@
-//! Under construction.
+//! A region on your laptop: one loopback port speaks the AWS protocols to unmodified SDKs, and behind
+//! it things really move.
+//!
+//! [`Sandbox::start`] puts the parts together. Several sandboxes can run side by side in one process;
+//! each has its own account of the world. Calls come in through the front (`front`), are
+//! read by the protocols ([`wire`]), may be hit by ordered [`faults`], and end in the [`call_log`].
+
+mod call_log;
+mod clock;
+mod control;
+mod dynamodb;
+pub mod faults;
+mod front;
+mod heart;
+pub mod metrics;
+pub mod plane;
+mod sts;
+mod throttle;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::call_log::CallLog;
+pub use self::call_log::CallRecord;
+use self::control::Control;
+use self::dynamodb::DynamoDb;
+use self::faults::{FaultRule, Faults};
+use self::front::Front;
+use self::heart::Heart;
+use self::plane::{Plane, PlaneSettings};
+use self::sts::Sts;
+use self::throttle::Throttle;
+use self::wire::{Backend, Service};
+use crate::world::{Runtime, Tuning};
+
+/// How often expired `DynamoDB` items are removed. AWS promises days; nothing may depend on it.
+const TTL_SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Reports of the data plane that may wait for the heart before their senders do.
+const REPORTS_MAX: usize = 1_024;
+/// How long the parts may take to stop.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// How a sandbox is made.
+#[derive(Clone, Debug)]
+pub struct SandboxSettings {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// How many times faster alarm periods, health checks and draining go; 1 is real time.
+    pub speed: u32,
+    /// Account id, twelve digits.
+    pub account: String,
+    /// Region name.
+    pub region: String,
+    /// Enforce AWS's published token buckets.
+    pub throttling: bool,
+    /// Append the call log to this file, as JSON lines.
+    pub call_log: Option<PathBuf>,
+    /// The data plane. Its `speed` is replaced by that of the sandbox.
+    pub plane: PlaneSettings,
+}
+
+impl Default for SandboxSettings {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            speed: 1,
+            account: "000000000000".to_owned(),
+            region: "eu-central-1".to_owned(),
+            throttling: false,
+            call_log: None,
+            plane: PlaneSettings::default(),
+        }
+    }
+}
+
+/// Why a sandbox does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The port is taken or forbidden.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The call log's file cannot be opened.
+    #[error("cannot open the call log {}", path.display())]
+    CallLog {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The `DynamoDB` engine does not start.
+    #[error("cannot start the DynamoDB engine")]
+    DynamoDb(#[source] dynoxide::DynoxideError),
+}
+
+/// A running sandbox. Dropping it stops it in the background; [`Sandbox::stop`] waits for that.
+pub struct Sandbox {
+    endpoint: String,
+    faults: Arc<Faults>,
+    log: Arc<CallLog>,
+    heart: Arc<Heart>,
+    stop: CancellationToken,
+    parts: TaskTracker,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// Starts all parts; the endpoint answers when this returns.
+    pub async fn start(settings: SandboxSettings) -> Result<Self, SandboxError> {
+        let (listener, address) = listen(settings.port).await?;
+        let log = CallLog::open(settings.call_log.as_deref()).await.map_err(|source| {
+            SandboxError::CallLog { path: settings.call_log.clone().unwrap_or_default(), source }
+        })?;
+        let log = Arc::new(log);
+        let faults = Arc::new(Faults::new(&settings.account));
+        let (stop, parts) = (CancellationToken::new(), TaskTracker::new());
+        let endpoint = format!("http://{address}");
+
+        let dynamodb =
+            DynamoDb::in_memory(&settings.account, &settings.region).map_err(SandboxError::DynamoDb)?;
+        let dynamodb = Arc::new(dynamodb);
+        parts.spawn(sweep_expired(Arc::clone(&dynamodb), stop.clone()));
+        let heart = start_heart(&settings, &faults, &stop, &parts);
+        let about = Arc::new(json!({
+            "endpoint": endpoint,
+            "account": settings.account,
+            "region": settings.region,
+            "speed": settings.speed,
+            "throttling": settings.throttling,
+        }));
+        let control =
+            Control { faults: Arc::clone(&faults), log: Arc::clone(&log), heart: Arc::clone(&heart), about };
+        let front = Arc::new(Front {
+            backends: backends(&heart, &dynamodb, &settings.account),
+            faults: Arc::clone(&faults),
+            throttle: settings.throttling.then(Throttle::default),
+            log: Arc::clone(&log),
+            control: control::router(control),
+        });
+        parts.spawn(front.serve(listener, stop.clone()));
+        parts.close();
+        Ok(Self { endpoint, faults, log, heart, stop, parts })
+    }
+
+    /// The URL for `AWS_ENDPOINT_URL`.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Arms a fault rule; its id takes it away again. `None` when too many are armed.
+    pub fn arm(&self, rule: FaultRule) -> Option<u64> {
+        self.faults.arm(rule).ok()
+    }
+
+    /// Takes away one fault rule, or all of them.
+    pub fn disarm(&self, id: Option<u64>) {
+        self.faults.disarm(id);
+    }
+
+    /// What the Region holds, as `GET /_sandbox/state` shows it.
+    pub fn state(&self) -> Value {
+        self.heart.state()
+    }
+
+    /// Kills a task by its id or ARN, as if its container had died; whether there was one to kill.
+    pub fn kill_task(&self, id: &str) -> bool {
+        self.heart.kill_task(id)
+    }
+
+    /// The call log after a sequence number, oldest first.
+    pub fn calls(&self, after: u64) -> Vec<CallRecord> {
+        self.log.after(after, usize::MAX)
+    }
+
+    /// Stops all parts and waits for them, up to a bound.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(STOP_MAX, self.parts.wait()).await.is_err() {
+            tracing::warn!("a part of the sandbox did not stop in time");
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Runs a sandbox until `shutdown`; `ready` is told when its endpoint answers.
+pub async fn run(
+    settings: SandboxSettings,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(&Sandbox),
+) -> Result<(), SandboxError> {
+    let sandbox = Sandbox::start(settings).await?;
+    ready(&sandbox);
+    shutdown.cancelled().await;
+    sandbox.stop().await;
+    Ok(())
+}
+
+/// How the model behaves under a sandbox: real tasks, and none of the waits that AWS leaves open, which
+/// would only make people wait. The speed divides what AWS gives a length to.
+fn tuning(speed: u32) -> Tuning {
+    Tuning {
+        runtime: Runtime::External,
+        steady_lag: SignedDuration::from_millis(500),
+        target_registration: SignedDuration::ZERO,
+        draining_speed: i32::try_from(speed).unwrap_or(i32::MAX),
+        ..Tuning::default()
+    }
+}
+
+/// Starts the model and its data plane.
+fn start_heart(
+    settings: &SandboxSettings,
+    faults: &Arc<Faults>,
+    stop: &CancellationToken,
+    parts: &TaskTracker,
+) -> Arc<Heart> {
+    let tuning = tuning(settings.speed);
+    let heart = Heart::new(&settings.account, &settings.region, tuning, settings.speed, Arc::clone(faults));
+    let heart = Arc::new(heart);
+    let (reports, events) = mpsc::channel(REPORTS_MAX);
+    let plane = PlaneSettings { speed: f64::from(settings.speed), ..settings.plane.clone() };
+    let plane = Arc::new(Plane::start(plane, heart.routing(), reports, stop.clone()));
+    parts.spawn(Arc::clone(&heart).beat(Arc::clone(&plane), events, stop.clone()));
+    parts.spawn(async move { plane.stopped().await });
+    heart
+}
+
+fn backends(
+    heart: &Arc<Heart>,
+    dynamodb: &Arc<DynamoDb>,
+    account: &str,
+) -> BTreeMap<Service, Arc<dyn Backend>> {
+    let heart = |service| (service, Arc::clone(heart) as Arc<dyn Backend>);
+    let dynamodb = |service| (service, Arc::clone(dynamodb) as Arc<dyn Backend>);
+    let sts: Arc<dyn Backend> = Arc::new(Sts { account: account.to_owned() });
+    BTreeMap::from([
+        heart(Service::Ecs),
+        heart(Service::Elb),
+        heart(Service::CloudWatch),
+        dynamodb(Service::DynamoDb),
+        dynamodb(Service::DynamoDbStreams),
+        (Service::Sts, sts),
+    ])
+}
+
+async fn listen(port: u16) -> Result<(TcpListener, SocketAddr), SandboxError> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let failed = |source| SandboxError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+async fn sweep_expired(dynamodb: Arc<DynamoDb>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TTL_SWEEP_EVERY) => {}
+        }
+        if let Err(error) = dynamodb.sweep_expired().await {
+            tracing::warn!(%error, "expired DynamoDB items cannot be removed");
+        }
+    }
+}

@@ -8,9 +8,23 @@
 //! Start with [`Region`]: [`Region::call`] is one AWS API call, [`Region::advance`] lets time pass,
 //! and the `runtime` functions are how real processes report what became of the tasks.
 
+pub mod alarm;
+pub mod ecs;
+pub mod elb;
+mod ids;
+mod region;
+mod tuning;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use region::Region;
+pub use tuning::{Runtime, Tuning};
 
 /// An error as the AWS service would answer it; the wire layer puts it into each protocol's shape.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]

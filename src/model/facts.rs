@@ -422,7 +422,9 @@ pub struct Drift {
     /// Time watched since the first of them.
     pub window: Span,
     /// Consecutive observations of weight on a group without a healthy set.
-    pub reads: u8,
+    pub outage_reads: u8,
+    /// Consecutive observations of other drift that is to be reverted.
+    pub idle_reads: u8,
 }
 
 /// A state that only a person may end.
@@ -506,7 +508,8 @@ impl Facts {
             cleanup.elapsed = Span::ZERO;
         }
         still.drift.window = Span::ZERO;
-        still.drift.reads = 0;
+        still.drift.outage_reads = 0;
+        still.drift.idle_reads = 0;
         still
     }
 

@@ -1,3 +1,5 @@
 //! Tests of the pure core through its public face.
 
+mod decide_stories;
 mod records;
+mod sim;

@@ -1,0 +1,231 @@
+//! What was called, by whom, and what came of it: the sandbox's `CloudTrail`.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{mpsc, watch};
+
+use super::wire::{Call, Refusal, Service};
+
+/// Records kept in memory; older ones are dropped (a file keeps all).
+const RECORDS_MAX: usize = 20_000;
+/// Inputs longer than this, as JSON text, are kept without their structures.
+const PARAMETERS_CHARS_MAX: usize = 4_096;
+/// Lines that may wait for the disk before callers do.
+const LINES_MAX: usize = 1_024;
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallRecord {
+    /// Counts from 1, in the order of the calls' ends.
+    pub seq: u64,
+    /// When the call arrived.
+    pub at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub millis: i64,
+    /// Access key id of the signature.
+    pub access_key: Option<String>,
+    /// Application id of the caller's user agent.
+    pub app: Option<String>,
+    /// Service.
+    pub service: Service,
+    /// Operation.
+    pub operation: String,
+    /// Whether the operation can change anything.
+    pub mutating: bool,
+    /// For a mutating one: the resource it names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// The input.
+    pub parameters: Value,
+    /// `OK`, or the error code; absent when the operation was not carried out.
+    pub result: Option<String>,
+    /// Names of the injected faults.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<&'static str>,
+    /// As in the answer's `x-amzn-requestid`.
+    pub request_id: String,
+}
+
+/// Whether an operation can change anything, by AWS's naming.
+pub(super) fn is_mutating(operation: &str) -> bool {
+    const READS: &[&str] =
+        &["BatchGet", "Describe", "Get", "List", "Query", "Scan", "SearchVectors", "TransactGet"];
+    !READS.iter().any(|read| operation.starts_with(read))
+}
+
+/// How a call ended, for its record.
+#[derive(Debug)]
+pub(super) struct Ending<'a> {
+    pub(super) began: Timestamp,
+    pub(super) ended: Timestamp,
+    /// `None` when a fault kept the operation from being carried out.
+    pub(super) result: Option<&'a Result<Value, Refusal>>,
+    pub(super) faults: Vec<&'static str>,
+    pub(super) request_id: &'a str,
+}
+
+/// The log: bounded in memory, whole in a file when there is one.
+#[derive(Debug)]
+pub(super) struct CallLog {
+    records: Mutex<VecDeque<CallRecord>>,
+    last: watch::Sender<u64>,
+    file: Option<mpsc::Sender<String>>,
+}
+
+impl CallLog {
+    /// An empty log; appends to `file` too when one is given.
+    pub(super) async fn open(file: Option<&Path>) -> std::io::Result<Self> {
+        let file = match file {
+            None => None,
+            Some(path) => {
+                let mut file = tokio::fs::OpenOptions::new().create(true).append(true).open(path).await?;
+                let (sender, mut lines) = mpsc::channel::<String>(LINES_MAX);
+                tokio::spawn(async move {
+                    while let Some(line) = lines.recv().await {
+                        if let Err(error) = write_line(&mut file, &line).await {
+                            tracing::error!(%error, "the call log's file cannot be written; logging in memory only");
+                            return;
+                        }
+                    }
+                });
+                Some(sender)
+            }
+        };
+        Ok(Self { records: Mutex::default(), last: watch::Sender::new(0), file })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<CallRecord>> {
+        // The queue is whole between statements, so a panic elsewhere doesn't spoil it.
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds one call.
+    pub(super) async fn add(&self, call: &Call, ending: Ending<'_>) {
+        let mutating = is_mutating(&call.operation);
+        let mut record = CallRecord {
+            seq: 0,
+            at: ending.began,
+            millis: i64::try_from(ending.ended.duration_since(ending.began).as_millis()).unwrap_or(i64::MAX),
+            access_key: call.caller.access_key.clone(),
+            app: call.caller.app.clone(),
+            service: call.service,
+            operation: call.operation.clone(),
+            mutating,
+            resource: mutating.then(|| resource(call, ending.result)).flatten(),
+            parameters: parameters(&call.input),
+            result: ending.result.map(|result| match result {
+                Ok(_) => "OK".to_owned(),
+                Err(refusal) => refusal.error.code.rsplit('#').next().unwrap_or_default().to_owned(),
+            }),
+            faults: ending.faults,
+            request_id: ending.request_id.to_owned(),
+        };
+        let line = {
+            let mut records = self.lock();
+            record.seq = *self.last.borrow() + 1;
+            let line = self.file.as_ref().and_then(|_| serde_json::to_string(&record).ok());
+            records.push_back(record);
+            if records.len() > RECORDS_MAX {
+                records.pop_front();
+            }
+            self.last.send_modify(|last| *last += 1);
+            line
+        };
+        if let (Some(file), Some(line)) = (&self.file, line) {
+            // Closed only after the writer reported why.
+            let _ = file.send(line).await;
+        }
+    }
+
+    /// Up to `limit` records with a sequence number above `after`, oldest first.
+    pub(super) fn after(&self, after: u64, limit: usize) -> Vec<CallRecord> {
+        self.lock().iter().filter(|record| record.seq > after).take(limit).cloned().collect()
+    }
+
+    /// The last sequence number, as it grows.
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.last.subscribe()
+    }
+}
+
+async fn write_line(file: &mut tokio::fs::File, line: &str) -> std::io::Result<()> {
+    file.write_all(line.as_bytes()).await?;
+    file.write_all(b"\n").await?;
+    file.flush().await
+}
+
+/// Members that name what a call is about, the most specific first.
+const RESOURCE_MEMBERS: &[&str] = &[
+    "resourceArn",
+    "RuleArn",
+    "ListenerArn",
+    "TargetGroupArn",
+    "LoadBalancerArn",
+    "ResourceArn",
+    "primaryTaskSet",
+    "taskSet",
+    "task",
+    "service",
+    "serviceName",
+    "taskDefinition",
+    "family",
+    "cluster",
+    "clusterName",
+    "AlarmName",
+    "AlarmNames",
+    "Namespace",
+    "TableName",
+    "Name",
+];
+
+fn resource(call: &Call, result: Option<&Result<Value, Refusal>>) -> Option<String> {
+    // What a creation made is in its answer.
+    if let (true, Some(Ok(answer))) = (call.operation.starts_with("Create"), result)
+        && let Some(arn) = made(answer)
+    {
+        return Some(arn);
+    }
+    RESOURCE_MEMBERS.iter().find_map(|member| match call.input.get(*member)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Null => None,
+        other => Some(other.to_string()),
+    })
+}
+
+fn made(answer: &Value) -> Option<String> {
+    const MADE: &[&str] = &[
+        "RuleArn",
+        "ListenerArn",
+        "TargetGroupArn",
+        "LoadBalancerArn",
+        "taskSetArn",
+        "serviceArn",
+        "clusterArn",
+        "TableArn",
+    ];
+    let (_, first) = answer.as_object()?.iter().next()?;
+    let made = if let Value::Array(items) = first { items.first()? } else { first };
+    MADE.iter().find_map(|member| made.get(*member)?.as_str()).map(str::to_owned)
+}
+
+/// The input, or its plain members when it is long.
+fn parameters(input: &Value) -> Value {
+    let Value::Object(members) = input else { return Value::Null };
+    if input.to_string().len() <= PARAMETERS_CHARS_MAX {
+        return input.clone();
+    }
+    let plain = |value: &Value| match value {
+        Value::Object(_) | Value::Array(_) => false,
+        Value::String(text) => text.len() <= PARAMETERS_CHARS_MAX / 8,
+        _ => true,
+    };
+    let kept = members.iter().filter(|(_, value)| plain(value)).take(32);
+    Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>())
+}

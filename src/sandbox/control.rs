@@ -1,0 +1,113 @@
+//! The control API under `/_sandbox`: for tests, demos and people, not part of AWS.
+//!
+//! | call | does |
+//! |---|---|
+//! | `GET /_sandbox/state` | what the sandbox holds right now |
+//! | `GET /_sandbox/calls?after=N&limit=M&waitMillis=W` | the call log after record N; waits up to W for one |
+//! | `GET`, `POST`, `DELETE /_sandbox/faults`, `DELETE /_sandbox/faults/{id}` | list, arm and take away fault rules |
+//! | `POST /_sandbox/tasks/{id}/kill` | a task's container dies |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::call_log::{CallLog, CallRecord};
+use super::faults::{ArmedFault, FaultRule, Faults};
+use super::heart::Heart;
+
+/// Records given in one answer at most.
+const CALLS_MAX: usize = 2_000;
+/// The longest a reader of the call log waits for the next record.
+const WAIT_MILLIS_MAX: u64 = 20_000;
+
+/// What the control API works on.
+#[derive(Clone)]
+pub(super) struct Control {
+    pub(super) faults: Arc<Faults>,
+    pub(super) log: Arc<CallLog>,
+    pub(super) heart: Arc<Heart>,
+    pub(super) about: Arc<Value>,
+}
+
+pub(super) fn router(control: Control) -> Router {
+    Router::new()
+        .route("/_sandbox/state", get(state))
+        .route("/_sandbox/calls", get(calls))
+        .route("/_sandbox/faults", get(faults).post(arm).delete(disarm_all))
+        .route("/_sandbox/faults/{id}", delete(disarm))
+        .route("/_sandbox/tasks/{id}/kill", post(kill))
+        .with_state(control)
+}
+
+fn refuse(status: StatusCode, message: impl std::fmt::Display) -> Response {
+    (status, Json(json!({"message": message.to_string()}))).into_response()
+}
+
+async fn state(State(control): State<Control>) -> Json<Value> {
+    let about = json!({"sandbox": *control.about, "faults": control.faults.list()});
+    let mut state = control.heart.state();
+    if let (Value::Object(state), Value::Object(about)) = (&mut state, about) {
+        state.extend(about);
+    }
+    Json(state)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct CallsQuery {
+    #[serde(default)]
+    after: u64,
+    #[serde(default = "calls_max")]
+    limit: usize,
+    #[serde(default)]
+    wait_millis: u64,
+}
+
+fn calls_max() -> usize {
+    CALLS_MAX
+}
+
+async fn calls(State(control): State<Control>, Query(query): Query<CallsQuery>) -> Json<Vec<CallRecord>> {
+    let mut last = control.log.watch();
+    let wait = Duration::from_millis(query.wait_millis.min(WAIT_MILLIS_MAX));
+    // Whether the time ran out or a record came: the answer is what there is.
+    let _ = tokio::time::timeout(wait, last.wait_for(|last| *last > query.after)).await;
+    Json(control.log.after(query.after, query.limit.min(CALLS_MAX)))
+}
+
+async fn faults(State(control): State<Control>) -> Json<Vec<ArmedFault>> {
+    Json(control.faults.list())
+}
+
+async fn arm(State(control): State<Control>, Json(rule): Json<FaultRule>) -> Response {
+    match control.faults.arm(rule) {
+        Ok(id) => (StatusCode::CREATED, Json(json!({"id": id}))).into_response(),
+        Err(full) => refuse(StatusCode::TOO_MANY_REQUESTS, full),
+    }
+}
+
+async fn disarm_all(State(control): State<Control>) -> Json<Value> {
+    Json(json!({"removed": control.faults.disarm(None)}))
+}
+
+async fn disarm(State(control): State<Control>, Path(id): Path<u64>) -> Response {
+    match control.faults.disarm(Some(id)) {
+        0 => refuse(StatusCode::NOT_FOUND, format_args!("no fault rule has the id {id}")),
+        removed => Json(json!({"removed": removed})).into_response(),
+    }
+}
+
+async fn kill(State(control): State<Control>, Path(id): Path<String>) -> Response {
+    if control.heart.kill_task(&id) {
+        Json(json!({"killed": id})).into_response()
+    } else {
+        refuse(StatusCode::NOT_FOUND, format_args!("no task to kill has the id {id}"))
+    }
+}

@@ -1,0 +1,291 @@
+//! The region's heart: the one owner of the model, the metrics and their time.
+//!
+//! Calls, the passing of time and reports of the data plane all go through one lock, in the order in
+//! which they come. After each, what follows from it goes out: new routes to the load balancers at
+//! once, orders for tasks and health checks with the next beat.
+
+mod view;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::call_log::is_mutating;
+use super::clock;
+use super::faults::Faults;
+use super::metrics::{CloudWatch, Tempo};
+use super::plane::metrics::{AlbMetrics, host_counts};
+use super::plane::tasks::TaskEvent;
+use super::plane::{ListenerEvent, Plane, PlaneEvent};
+use super::wire::{Backend, Refusal, Request, Service};
+use crate::world::alarm::Alarms;
+use crate::world::{Api, Region, Routing, Tuning};
+
+/// How often the load balancers' counters become metrics.
+const DRAIN_EVERY: Duration = Duration::from_secs(1);
+/// The longest sleep between two beats, so that a jump of the clock does no lasting harm.
+const BEAT_MAX: Duration = Duration::from_secs(1);
+/// Reports taken in one beat before orders are given again.
+const EVENTS_PER_BEAT: usize = 256;
+/// Versions kept for stale reads.
+const VERSIONS_MAX: usize = 16;
+/// Exit code of a container that was killed from outside: 128 + SIGKILL.
+const KILLED: i32 = 137;
+
+/// Everything that changes.
+struct Core {
+    region: Region,
+    cloudwatch: CloudWatch,
+    alarms: Alarms,
+    /// Earlier versions, the latest first; only while somebody ordered stale reads.
+    past: VecDeque<(Region, Alarms)>,
+    /// What became of the listeners' ports, by ARN.
+    ports: BTreeMap<String, Result<u16, String>>,
+}
+
+impl Core {
+    fn call(&mut self, now: Timestamp, api: Api, operation: &str, input: Value) -> Result<Value, Refusal> {
+        let Self { region, cloudwatch, alarms, .. } = self;
+        let answer = match api {
+            Api::Ecs | Api::Elb => region.call(now, api, operation, input),
+            Api::CloudWatch => cloudwatch.call(alarms, now, operation, input),
+        };
+        Ok(answer?)
+    }
+
+    /// Answers from an earlier version: as far back as asked, or as there is.
+    fn stale_call(
+        &self,
+        versions: u32,
+        now: Timestamp,
+        api: Api,
+        request: Request,
+    ) -> Result<Value, Refusal> {
+        let oldest = self.past.len().checked_sub(1);
+        let back = usize::try_from(versions).unwrap_or(usize::MAX).checked_sub(1);
+        let (region, alarms) = match (oldest, back) {
+            (Some(oldest), Some(back)) => self.past[back.min(oldest)].clone(),
+            _ => (self.region.clone(), self.alarms.clone()),
+        };
+        let mut then = Self {
+            region,
+            alarms,
+            cloudwatch: self.cloudwatch.clone(),
+            past: VecDeque::new(),
+            ports: BTreeMap::new(),
+        };
+        then.call(now, api, &request.operation, request.input)
+    }
+
+    /// Lets time pass; what metrics say about alarms comes after what happened to the targets.
+    fn advance(&mut self, now: Timestamp) {
+        self.region.advance(now);
+        self.cloudwatch.evaluate(&mut self.alarms, now);
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        [self.region.next_due(), self.cloudwatch.next_due()].into_iter().flatten().min()
+    }
+}
+
+/// The model, its data plane's orders and their clock.
+pub(super) struct Heart {
+    core: Mutex<Core>,
+    routing: watch::Sender<Arc<Routing>>,
+    nudged: Notify,
+    faults: Arc<Faults>,
+}
+
+impl Heart {
+    pub(super) fn new(account: &str, region: &str, tuning: Tuning, speed: u32, faults: Arc<Faults>) -> Self {
+        let core = Core {
+            region: Region::new(account, region, tuning),
+            cloudwatch: CloudWatch::new(Tempo::new(speed)),
+            alarms: Alarms::new(region, account),
+            past: VecDeque::new(),
+            ports: BTreeMap::new(),
+        };
+        let routing = watch::Sender::new(Arc::new(core.region.routing()));
+        Self { core: Mutex::new(core), routing, nudged: Notify::new(), faults }
+    }
+
+    /// What the load balancers follow.
+    pub(super) fn routing(&self) -> watch::Receiver<Arc<Routing>> {
+        self.routing.subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        // A panic inside the model ends that call; refusing all others for ever would only hide it.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One change under the lock, after everything that was due before it.
+    fn change<T>(&self, keep_version: bool, change: impl FnOnce(&mut Core, Timestamp) -> T) -> T {
+        let now = clock::now();
+        let mut core = self.lock();
+        core.advance(now);
+        if keep_version {
+            self.keep_version(&mut core);
+        }
+        let output = change(&mut core, now);
+        self.publish(&core);
+        drop(core);
+        self.nudged.notify_one();
+        output
+    }
+
+    fn keep_version(&self, core: &mut Core) {
+        let wanted = usize::try_from(self.faults.oldest_version()).unwrap_or(usize::MAX).min(VERSIONS_MAX);
+        if wanted > 0 {
+            let version = (core.region.clone(), core.alarms.clone());
+            core.past.push_front(version);
+        }
+        core.past.truncate(wanted);
+    }
+
+    /// Hands changed routes to the load balancers, under the lock so that versions never cross.
+    fn publish(&self, core: &Core) {
+        let version = core.region.routing_version();
+        self.routing.send_if_modified(|routing| {
+            let changed = routing.version != version;
+            if changed {
+                *routing = Arc::new(core.region.routing());
+            }
+            changed
+        });
+    }
+
+    /// Kills a task by its id or ARN, as if its container had died. Whether there was one to kill.
+    pub(super) fn kill_task(&self, id: &str) -> bool {
+        self.change(true, |core, now| {
+            let orders = core.region.task_orders();
+            let found =
+                orders.iter().find(|order| order.task == id || order.task.rsplit('/').next() == Some(id));
+            found.is_some_and(|order| core.region.kill_task(now, &order.task, KILLED))
+        })
+    }
+
+    /// What there is, for people.
+    pub(super) fn state(&self) -> Value {
+        self.change(false, view::state)
+    }
+
+    /// Keeps time and the data plane going until `stop`.
+    pub(super) async fn beat(
+        self: Arc<Self>,
+        plane: Arc<Plane>,
+        mut events: mpsc::Receiver<PlaneEvent>,
+        stop: CancellationToken,
+    ) {
+        let metrics = plane.metrics();
+        let mut drain = tokio::time::interval(DRAIN_EVERY);
+        drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let pause = self.give_orders(&plane);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.nudged.notified() => {}
+                event = events.recv() => {
+                    let Some(event) = event else { return };
+                    self.take_reports(event, &mut events);
+                }
+                _ = drain.tick() => self.measure(&metrics),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Lets what is due happen, tells the data plane what to do, and how long it may rest.
+    fn give_orders(&self, plane: &Plane) -> Duration {
+        let now = clock::now();
+        let mut core = self.lock();
+        if core.next_due().is_some_and(|due| due <= now) {
+            self.keep_version(&mut core);
+            core.advance(now);
+            self.publish(&core);
+        }
+        plane.sync_tasks(core.region.task_orders());
+        plane.sync_probes(core.region.probe_orders());
+        let rest = core.next_due().map(|due| due.duration_since(now));
+        rest.map_or(BEAT_MAX, |rest| Duration::try_from(rest).unwrap_or_default().min(BEAT_MAX))
+    }
+
+    fn take_reports(&self, first: PlaneEvent, events: &mut mpsc::Receiver<PlaneEvent>) {
+        let more = std::iter::from_fn(|| events.try_recv().ok());
+        for event in std::iter::once(first).chain(more).take(EVENTS_PER_BEAT) {
+            self.take_report(event);
+        }
+    }
+
+    fn take_report(&self, event: PlaneEvent) {
+        match event {
+            PlaneEvent::Task(TaskEvent::Started { task, address }) => {
+                self.change(true, |core, now| core.region.task_started(now, &task, address));
+            }
+            PlaneEvent::Task(TaskEvent::Stopped { task, exit_code, reason }) => {
+                self.change(true, |core, now| core.region.task_stopped(now, &task, exit_code, &reason));
+            }
+            PlaneEvent::Probe(probe) => self.change(false, |core, now| {
+                core.region.target_probed(now, &probe.group, &probe.target, probe.healthy, &probe.detail);
+            }),
+            PlaneEvent::Listener(ListenerEvent::Open { listener, port, local_port }) => {
+                tracing::info!(listener, port, local_port, "a listener takes connections on 127.0.0.1");
+                self.lock().ports.insert(listener, Ok(local_port));
+            }
+            PlaneEvent::Listener(ListenerEvent::Failed { listener, port, reason }) => {
+                tracing::warn!(listener, port, reason, "a listener's port cannot be opened");
+                self.lock().ports.insert(listener, Err(reason));
+            }
+        }
+    }
+
+    /// Turns what the load balancers counted into metrics, under AWS's dimensions.
+    fn measure(&self, metrics: &AlbMetrics) {
+        let counted = metrics.drain();
+        let hosts = host_counts(&self.routing.borrow());
+        self.change(false, |core, now| {
+            for datum in counted.iter().chain(&hosts) {
+                let mut dimensions = vec![("LoadBalancer", datum.load_balancer.as_str())];
+                if let Some(group) = &datum.target_group {
+                    dimensions.insert(0, ("TargetGroup", group));
+                }
+                core.cloudwatch.record_counted(
+                    now,
+                    "AWS/ApplicationELB",
+                    datum.metric,
+                    &dimensions,
+                    &datum.values,
+                    datum.unit,
+                );
+            }
+        });
+    }
+}
+
+#[async_trait]
+impl Backend for Heart {
+    async fn call(&self, request: Request) -> Result<Value, Refusal> {
+        let api = match request.service {
+            Service::Ecs => Api::Ecs,
+            Service::Elb => Api::Elb,
+            Service::CloudWatch => Api::CloudWatch,
+            Service::DynamoDb | Service::DynamoDbStreams | Service::Sts => {
+                return Err(Refusal::unknown_operation(&request.operation));
+            }
+        };
+        if request.stale_versions > 0 && !is_mutating(&request.operation) {
+            let versions = request.stale_versions;
+            return self.change(false, |core, now| core.stale_call(versions, now, api, request));
+        }
+        self.change(is_mutating(&request.operation), |core, now| {
+            core.call(now, api, &request.operation, request.input)
+        })
+    }
+}

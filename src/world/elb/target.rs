@@ -1,0 +1,190 @@
+//! One registered target and its health, driven by probes (`aws-facts.md` §2).
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::TargetHealth;
+use crate::world::tuning::{Runtime, Tuning};
+
+/// What the load balancer knows about a target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::world) enum Health {
+    /// Registered, and not probed before this instant.
+    Registering(Timestamp),
+    /// Probed, and not yet judged.
+    Checking,
+    /// In service.
+    Healthy,
+    /// Failed, with AWS's reason code and sentence.
+    Unhealthy { reason: String, description: String },
+    /// Its group is used by no rule, so nobody probes it.
+    Unused,
+    /// Deregistered; gone at this instant.
+    Draining(Timestamp),
+}
+
+impl Health {
+    pub(super) fn shape(&self) -> TargetHealth {
+        let (state, reason, description) = match self {
+            Self::Registering(_) => {
+                ("initial", Some("Elb.RegistrationInProgress"), Some("Target registration is in progress"))
+            }
+            Self::Checking => {
+                ("initial", Some("Elb.InitialHealthChecking"), Some("Initial health checks in progress"))
+            }
+            Self::Healthy => ("healthy", None, None),
+            Self::Unhealthy { reason, description } => {
+                ("unhealthy", Some(reason.as_str()), Some(description.as_str()))
+            }
+            Self::Unused => (
+                "unused",
+                Some("Target.NotInUse"),
+                Some("Target group is not configured to receive traffic from the load balancer"),
+            ),
+            Self::Draining(_) => (
+                "draining",
+                Some("Target.DeregistrationInProgress"),
+                Some("Target deregistration is in progress"),
+            ),
+        };
+        TargetHealth {
+            state: state.to_owned(),
+            reason: reason.map(str::to_owned),
+            description: description.map(str::to_owned),
+        }
+    }
+}
+
+/// Thresholds and pace of a group's health checks.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) interval: SignedDuration,
+    pub(super) healthy_after: u32,
+    pub(super) unhealthy_after: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Target {
+    pub(super) health: Health,
+    /// Probes in a row that speak against the present state.
+    streak: u32,
+    /// In a simulated region: whether the application fails its probes.
+    sick: bool,
+    /// In a simulated region: when the next probe that can change something is due.
+    next_probe: Option<Timestamp>,
+}
+
+impl Target {
+    pub(super) fn registered(now: Timestamp, in_use: bool, sick: bool, tuning: &Tuning) -> Self {
+        let health =
+            if in_use { Health::Registering(now + tuning.target_registration) } else { Health::Unused };
+        Self { health, streak: 0, sick, next_probe: None }
+    }
+
+    /// Whether probes are made at all.
+    pub(super) fn is_probed(&self) -> bool {
+        matches!(self.health, Health::Checking | Health::Healthy | Health::Unhealthy { .. })
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        matches!(self.health, Health::Draining(_))
+    }
+
+    pub(super) fn drain(&mut self, until: Timestamp) {
+        if !self.is_draining() {
+            self.health = Health::Draining(until);
+            self.next_probe = None;
+        }
+    }
+
+    pub(super) fn set_in_use(&mut self, in_use: bool, now: Timestamp, pace: Pace, tuning: &Tuning) {
+        match (&self.health, in_use) {
+            (Health::Unused, true) => self.begin_checks(now, pace, tuning),
+            (Health::Draining(_), _) | (_, true) => {}
+            (_, false) => {
+                self.health = Health::Unused;
+                self.next_probe = None;
+            }
+        }
+    }
+
+    fn begin_checks(&mut self, now: Timestamp, pace: Pace, tuning: &Tuning) {
+        self.health = Health::Checking;
+        self.streak = 0;
+        self.schedule(now, pace, tuning);
+    }
+
+    /// Takes one probe result; whether the state changed. The first passed probe after registration
+    /// is enough; later changes need the thresholds.
+    pub(super) fn probed(&mut self, healthy: bool, detail: &str, pace: Pace) -> bool {
+        let needed = match (&self.health, healthy) {
+            (Health::Checking, true) => 1,
+            (Health::Checking | Health::Healthy, false) => pace.unhealthy_after,
+            (Health::Unhealthy { .. }, true) => pace.healthy_after,
+            (Health::Healthy, true) | (Health::Unhealthy { .. }, false) => {
+                self.streak = 0;
+                return false;
+            }
+            (Health::Registering(_) | Health::Unused | Health::Draining(_), _) => return false,
+        };
+        self.streak += 1;
+        if self.streak < needed {
+            return false;
+        }
+        self.streak = 0;
+        self.health = if healthy { Health::Healthy } else { unhealthy(detail) };
+        true
+    }
+
+    /// Makes the simulated application fail or pass its probes from now on.
+    pub(super) fn set_sick(&mut self, sick: bool, now: Timestamp, pace: Pace, tuning: &Tuning) {
+        self.sick = sick;
+        self.schedule(now, pace, tuning);
+    }
+
+    /// A simulated region plans a probe only while one can change something, so a settled region has
+    /// nothing due.
+    fn schedule(&mut self, now: Timestamp, pace: Pace, tuning: &Tuning) {
+        let settled = match self.health {
+            Health::Healthy => !self.sick,
+            Health::Unhealthy { .. } => self.sick,
+            _ => !self.is_probed(),
+        };
+        let simulated = tuning.runtime == Runtime::Simulated;
+        self.next_probe = (simulated && !settled).then(|| now + pace.interval);
+    }
+
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        match self.health {
+            Health::Registering(at) | Health::Draining(at) => Some(at),
+            _ => self.next_probe,
+        }
+    }
+
+    /// What is due up to `now`; whether the state changed. The caller removes a drained target.
+    pub(super) fn advance(&mut self, now: Timestamp, pace: Pace, tuning: &Tuning) -> bool {
+        match self.health {
+            Health::Registering(at) if at <= now => {
+                self.begin_checks(now, pace, tuning);
+                true
+            }
+            _ if self.next_probe.is_some_and(|at| at <= now) => {
+                let changed = self.probed(!self.sick, "Health checks failed", pace);
+                self.schedule(now, pace, tuning);
+                changed
+            }
+            _ => false,
+        }
+    }
+}
+
+fn unhealthy(detail: &str) -> Health {
+    let reason = if detail.starts_with("Health checks failed with these codes") {
+        "Target.ResponseCodeMismatch"
+    } else if detail.to_ascii_lowercase().contains("timed out") {
+        "Target.Timeout"
+    } else {
+        "Target.FailedHealthChecks"
+    };
+    let description = if detail.is_empty() { "Health checks failed" } else { detail };
+    Health::Unhealthy { reason: reason.to_owned(), description: description.to_owned() }
+}
