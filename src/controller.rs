@@ -1,1 +1,2 @@
-//! Under construction.
+//! The loop.
+pub mod workqueue;

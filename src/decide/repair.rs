@@ -24,12 +24,13 @@ pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
         return None;
     }
     let Some((route, target)) = find_outage(pass) else {
-        if pass.facts.cleanups.is_empty() {
-            pass.facts.drift.reads = 0;
-        }
+        pass.facts.drift.outage_reads = 0;
         return None;
     };
-    put_right(pass, &route, &target)
+    if !confirmed(&mut pass.facts.drift.outage_reads) {
+        return Some(Next::Look(BTreeSet::new()));
+    }
+    Some(put_right(pass, &route, &target))
 }
 
 fn find_outage(pass: &Pass<'_>) -> Option<(String, Version)> {
@@ -50,13 +51,18 @@ fn running_version(pass: &Pass<'_>) -> Option<Version> {
     stable.chain(retained).find(|version| !pass.known_gone(version)).cloned()
 }
 
-fn put_right(pass: &mut Pass<'_>, route: &str, target: &Version) -> Option<Next> {
-    let drift = &mut pass.facts.drift;
-    drift.reads = drift.reads.saturating_add(1).min(READS);
-    if drift.reads < READS {
-        return Some(Next::Look(BTreeSet::new()));
+/// Counts one more agreeing observation; whether there are enough. Then the count starts anew.
+fn confirmed(reads: &mut u8) -> bool {
+    *reads = reads.saturating_add(1);
+    if *reads < READS {
+        return false;
     }
-    drift.reads = 0;
+    *reads = 0;
+    true
+}
+
+fn put_right(pass: &mut Pass<'_>, route: &str, target: &Version) -> Next {
+    let drift = &mut pass.facts.drift;
     drift.repairs = drift.repairs.saturating_add(1);
     if drift.repairs >= REPAIRS {
         pass.facts.halted = Some(Halt {
@@ -67,7 +73,7 @@ fn put_right(pass: &mut Pass<'_>, route: &str, target: &Version) -> Option<Next>
             ),
         });
     }
-    Some(pass.set_weights(route, Pass::all_to(target.group), None, true))
+    pass.set_weights(route, Pass::all_to(target.group), None, true)
 }
 
 /// Other drift while nothing is being released.
@@ -78,9 +84,13 @@ pub(super) fn idle_drift(pass: &mut Pass<'_>) -> Option<Next> {
         return None;
     }
     let target = Pass::all_to(stable.group);
-    let route = pass
-        .production()
-        .into_iter()
-        .find(|route| pass.live(route).is_some_and(|live| !live.same_ratio(target)))?;
-    put_right(pass, &route, &stable)
+    let drifted = |route: &String| pass.live(route).is_some_and(|live| !live.same_ratio(target));
+    let Some(route) = pass.production().into_iter().find(drifted) else {
+        pass.facts.drift.idle_reads = 0;
+        return None;
+    };
+    if !confirmed(&mut pass.facts.drift.idle_reads) {
+        return Some(Next::Look(BTreeSet::new()));
+    }
+    Some(put_right(pass, &route, &stable))
 }

@@ -47,6 +47,7 @@ pub struct Facts {
     /// ARNs claimed for this service.
     pub claims: BTreeSet<String>,
     /// Announced effects without a settled outcome.
+    #[serde(with = "super::pairs")]
     pub outstanding: BTreeMap<Resource, Outstanding>,
     /// The last attempt that was not acknowledged; gone with the next acknowledgement.
     pub trouble: Option<Trouble>,
@@ -421,7 +422,9 @@ pub struct Drift {
     /// Time watched since the first of them.
     pub window: Span,
     /// Consecutive observations of weight on a group without a healthy set.
-    pub reads: u8,
+    pub outage_reads: u8,
+    /// Consecutive observations of other drift that is to be reverted.
+    pub idle_reads: u8,
 }
 
 /// A state that only a person may end.
@@ -505,7 +508,8 @@ impl Facts {
             cleanup.elapsed = Span::ZERO;
         }
         still.drift.window = Span::ZERO;
-        still.drift.reads = 0;
+        still.drift.outage_reads = 0;
+        still.drift.idle_reads = 0;
         still
     }
 

@@ -155,7 +155,8 @@ fn refusal_of(path: &Path, message: &str, document: &Value, later: &[(&str, &str
         return refuse(field, value, plain_type(expected), fix);
     }
     // Our own types say `"value" is not what is allowed`.
-    let allowed = after(message, "\" is not ").unwrap_or(message).to_owned();
+    let allowed = after(message, "\" is not ").or_else(|| after(message, " is not ")).unwrap_or(message);
+    let allowed = allowed.to_owned();
     let fix = type_fix(lookup(document, path), &allowed);
     refuse(field, value, allowed, fix)
 }
@@ -250,4 +251,33 @@ fn edits(from: &str, to: &str) -> usize {
         }
     }
     row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        #[serde(rename = "list")]
+        _list: Vec<Inner>,
+    }
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {}
+
+    #[test]
+    fn a_field_of_a_newer_daemon_is_refused_with_its_version() {
+        let document = json!({"list": [{}, {"hooks": 1}]});
+        let error = serde_path_to_error::deserialize::<_, Outer>(&document).unwrap_err();
+        let message = error.inner().to_string();
+        let refusal = refusal_of(error.path(), &message, &document, &[("list.hooks", "0.2")]);
+        assert_eq!(refusal.field, "list[1].hooks");
+        assert_eq!(refusal.fix, "this field needs pointsman 0.2 or later: upgrade the daemon");
+        assert_eq!(refusal_of(error.path(), &message, &document, &[]).fix, "remove it");
+    }
 }

@@ -1,0 +1,543 @@
+//! The decision core in a small world: production `decide` and `settle` over the pure region, with the
+//! order of writes that the reconcile loop keeps, in virtual time, with faults at every seam.
+
+pub mod region;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use pointsman::decide::safety::{Violation, violations};
+use pointsman::decide::{Asked, Decision, Input, Limits, Next, Wish, plan_to_observe};
+use pointsman::model::facts::{Ended, Facts, Stage};
+use pointsman::model::{Acknowledgement, Action, Answer, Effect, Need, Plan, RefusalClass};
+use pointsman::records::command::{Command, CommandKind, CommandSpec, PromoteStep, Verb};
+use pointsman::records::desired_release::{ApiVersion, DesiredReleaseSpec};
+use pointsman::records::managed_service::ManagedServiceSpec;
+use pointsman::records::{Group, ServiceKey, Span};
+
+use region::SmallRegion;
+
+/// What happens to one pass besides what should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// The process dies after the announcement, before the effect.
+    CrashBefore,
+    /// The process dies after the effect, before its answer is recorded.
+    CrashAfter,
+    /// The effect happens, the answer is lost.
+    LostAnswer,
+    /// Neither happens, and nobody can tell.
+    LostCall,
+    /// The answer is lost and the effect happens some passes later.
+    Late,
+    /// Rate limit.
+    Throttled,
+    /// No permission.
+    Denied,
+    /// Another replica takes over before the pass.
+    TakeOver,
+    /// The ECS service cannot be read.
+    ServiceUnread,
+    /// Routes cannot be read.
+    RoutesUnread,
+    /// Alarms cannot be read.
+    AlarmsUnread,
+    /// Routes show what they were before the last write.
+    StaleRoutes,
+    /// The targets are not healthy when they are looked at once more.
+    TargetsUnwell,
+    /// desiredCount grew and the task set has not followed yet.
+    DesiredJustGrew,
+}
+
+impl Fault {
+    /// Whether it befalls what is read, and not an effect.
+    pub const fn is_of_reading(self) -> bool {
+        matches!(
+            self,
+            Self::ServiceUnread
+                | Self::RoutesUnread
+                | Self::AlarmsUnread
+                | Self::StaleRoutes
+                | Self::TargetsUnwell
+                | Self::DesiredJustGrew
+        )
+    }
+}
+
+/// How the protocol around the core is broken on purpose, to see that somebody notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bug {
+    /// The shipped code.
+    None,
+    /// The latch goes when the alarm is OK again.
+    Unlatch,
+    /// The old set is deleted by role: whichever is not PRIMARY.
+    DeleteByRole,
+    /// The effect is sent before it is announced.
+    ActBeforeRecord,
+    /// Time the daemon was away counts as baked.
+    BakeByWallClock,
+    /// A read that equals what was wanted settles an unknown outcome.
+    ReadEqualsDone,
+}
+
+/// One service, its memory and its world.
+pub struct Sim {
+    pub region: SmallRegion,
+    pub now: Timestamp,
+    pub service: Asked<ManagedServiceSpec>,
+    pub desired: Asked<DesiredReleaseSpec>,
+    pub wishes: Vec<Wish>,
+    pub durable: Facts,
+    pub memory: Option<Facts>,
+    pub epoch: u64,
+    pub ended: Vec<Ended>,
+    pub effects: Vec<Effect>,
+    pub violations: Vec<String>,
+    pub reached: BTreeMap<String, u64>,
+    pub bug: Bug,
+    pub last_next: Option<Next>,
+    needs: BTreeSet<Need>,
+    late: Vec<(u32, Plan, Effect)>,
+    last_pass: Option<Timestamp>,
+    turn: u32,
+    key: ServiceKey,
+    limits: Limits,
+    foreign_hand: bool,
+    withdrawn: Option<ManagedServiceSpec>,
+    armed: Fault,
+}
+
+const POLL: Span = Span::from_secs(2);
+
+impl Sim {
+    pub fn new(spec: impl FnOnce(&mut ManagedServiceSpec)) -> Self {
+        let mut region = SmallRegion::new();
+        let mut service = region.managed_service();
+        spec(&mut service);
+        region.add_alarms(&service);
+        Self {
+            now: region.epoch(),
+            region,
+            service: Asked::Valid { spec: service, hash: "sha256:service".to_owned() },
+            desired: Asked::Absent,
+            wishes: Vec::new(),
+            durable: Facts::default(),
+            memory: None,
+            epoch: 1,
+            ended: Vec::new(),
+            effects: Vec::new(),
+            violations: Vec::new(),
+            reached: BTreeMap::new(),
+            bug: Bug::None,
+            last_next: None,
+            needs: BTreeSet::new(),
+            late: Vec::new(),
+            last_pass: None,
+            turn: 0,
+            key: "payments/checkout".parse().expect("a key"),
+            limits: Limits { installation: "test".to_owned(), poll: POLL, idle_poll: Span::from_secs(60) },
+            foreign_hand: false,
+            withdrawn: None,
+            armed: Fault::None,
+        }
+    }
+
+    /// The service with version 1 already serving from group a.
+    pub fn serving(spec: impl FnOnce(&mut ManagedServiceSpec)) -> Self {
+        let mut sim = Self::new(spec);
+        sim.ask(1);
+        sim.run_until(|sim| sim.is_settled(), 400);
+        assert!(sim.durable.stable.is_some(), "the first release did not succeed: {:?}", sim.last_next);
+        sim.effects.clear();
+        sim.ended.clear();
+        sim
+    }
+
+    pub fn ask(&mut self, revision: u32) {
+        self.ask_as(revision, None);
+    }
+
+    pub fn ask_as(&mut self, revision: u32, request_id: Option<&str>) {
+        let spec = DesiredReleaseSpec {
+            task_definition: format!("checkout:{revision}"),
+            strategy: None,
+            request_id: request_id.map(str::to_owned),
+        };
+        let hash = format!("sha256:{revision}-{}", request_id.unwrap_or_default());
+        self.last_next = None;
+        self.desired = Asked::Valid { spec, hash };
+    }
+
+    pub fn command(&mut self, verb: Verb, release: &str, step: Option<PromoteStep>) {
+        let id = format!("01COMMAND{:017}", self.wishes.len());
+        let spec = CommandSpec { verb, release: release.to_owned(), step, by: Some("mara".to_owned()) };
+        let command =
+            Command { api_version: ApiVersion::V1, kind: CommandKind::Command, spec, expire_at: None };
+        self.wishes.push(Wish { id, age: Span::ZERO, command: Ok(command) });
+    }
+
+    /// The id of the release in flight, as people write it.
+    pub fn release_id(&self) -> String {
+        let facts = self.facts();
+        match &facts.release {
+            Some(release) => format!("checkout-{}", release.id),
+            None => format!("checkout-{}.{}", facts.generation, facts.attempt),
+        }
+    }
+
+    pub fn facts(&self) -> &Facts {
+        self.memory.as_ref().unwrap_or(&self.durable)
+    }
+
+    /// The id of the release that ended last.
+    pub fn last_release_id(&self) -> String {
+        let last = self.facts().last.as_ref().map_or_else(String::new, |last| last.release.to_string());
+        format!("checkout-{last}")
+    }
+
+    pub fn suspend(&mut self, suspend: bool) {
+        if let Asked::Valid { spec, .. } = &mut self.service {
+            spec.suspend = suspend;
+        }
+    }
+
+    /// The platform team deletes the record; `restore_service` writes it again.
+    pub fn withdraw_service_for_a_while(&mut self) {
+        if let Asked::Valid { spec, .. } = &self.service {
+            self.withdrawn = Some(spec.clone());
+            self.service = Asked::Absent;
+        }
+    }
+
+    pub fn restore_service(&mut self) {
+        if let Some(spec) = self.withdrawn.take() {
+            self.service = Asked::Valid { spec, hash: "sha256:service".to_owned() };
+        }
+    }
+
+    pub fn delete_some_set_by_hand(&mut self) {
+        self.foreign_hand = true;
+        if let Some(set) = self.region.task_sets().last() {
+            let arn = set.task_set_arn.clone();
+            self.region.delete_set_by_hand(self.now, &arn);
+        }
+    }
+
+    pub fn waits_for_a_record(&self) -> bool {
+        matches!(&self.last_next, Some(Next::Wait(wait)) if wait.on.name() == "Record")
+    }
+
+    /// Somebody else writes weights; what they break is not our violation.
+    pub fn move_by_hand(&mut self, a: u32, b: u32) {
+        self.foreign_hand = true;
+        self.last_next = None;
+        self.region.write_weights(self.now, "public", a, b);
+    }
+
+    pub fn is_settled(&self) -> bool {
+        matches!(self.last_next, Some(Next::Settled)) && self.late.is_empty()
+    }
+
+    pub fn run_until(&mut self, done: impl Fn(&Self) -> bool, passes: u32) {
+        for _ in 0..passes {
+            if done(self) {
+                return;
+            }
+            self.pass(Fault::None);
+        }
+        assert!(done(self), "not reached in {passes} passes; last move {:#?}", self.last_next);
+    }
+
+    /// One pass as the reconcile loop runs it: turns without delay until it waits, at most sixteen.
+    pub fn pass(&mut self, fault: Fault) {
+        if fault == Fault::TakeOver {
+            self.epoch += 1;
+            self.forget();
+        }
+        // A fault of an effect waits for the next effect, however many passes that takes.
+        let reading = fault.is_of_reading();
+        if !reading && fault != Fault::None && fault != Fault::TakeOver {
+            self.armed = fault;
+        }
+        for _ in 0..16 {
+            let fault = if reading { fault } else { self.armed };
+            let next = self.turn(fault);
+            if matches!(next, Next::Act(_)) && !reading {
+                self.armed = Fault::None;
+            }
+            self.note_next(&next);
+            self.last_next = Some(next.clone());
+            let pause = match next {
+                Next::Act(_) | Next::Look(_) | Next::Again => None,
+                Next::Wait(wait) => Some(wait.poll.min(Span::from_secs(10))),
+                Next::Settled => Some(Span::from_secs(10)),
+                Next::Halted(_) => Some(Span::from_secs(4)),
+            };
+            if let Some(pause) = pause {
+                self.let_time_pass(pause);
+                return;
+            }
+        }
+        self.let_time_pass(POLL);
+    }
+
+    pub fn let_time_pass(&mut self, span: Span) {
+        self.now += span.signed();
+        self.region.advance(self.now);
+    }
+
+    /// The daemon is away; nobody watches.
+    pub fn be_away(&mut self, span: Span) {
+        self.forget();
+        self.let_time_pass(span);
+        if self.bug == Bug::BakeByWallClock {
+            self.last_pass = Some(self.now - span.signed());
+        }
+    }
+
+    fn forget(&mut self) {
+        self.memory = None;
+        self.last_pass = None;
+        self.needs.clear();
+    }
+
+    fn watched(&self) -> (Span, Span) {
+        let Some(last) = self.last_pass else { return (Span::ZERO, Span::ZERO) };
+        let passed = Span::between(last, self.now);
+        let honest = passed.min(POLL.times(2));
+        (honest, if self.bug == Bug::BakeByWallClock { passed } else { honest })
+    }
+
+    fn turn(&mut self, fault: Fault) -> Next {
+        self.turn += 1;
+        self.land_late_effects();
+        let facts = self.memory.clone().unwrap_or_else(|| self.durable.clone());
+        let plan = plan_to_observe(&facts, &self.service);
+        let needs = std::mem::take(&mut self.needs);
+        let mut observed = self.region.observe(self.now, plan.as_ref(), &needs);
+        region::disturb(&mut observed, fault, &self.region);
+        let (honest, watched) = self.watched();
+        self.last_pass = Some(self.now);
+        let input = Input {
+            key: &self.key,
+            now: self.now,
+            watched,
+            epoch: self.epoch,
+            limits: &self.limits,
+            service: &self.service,
+            desired: &self.desired,
+            commands: &self.wishes,
+            observed: &observed,
+            facts: &facts,
+            fresh_uid: "01JD6Z6H1W",
+            claim_denied: None,
+        };
+        let mut decision = pointsman::decide::decide(&input);
+        let again = pointsman::decide::decide(&input);
+        assert_eq!(decision, again, "decide is not deterministic");
+        self.break_it(&mut decision, &input);
+        let honest_input = Input { watched: honest, ..input };
+        let found = violations(&honest_input, &decision);
+        self.record(&facts, found);
+        self.ended.extend(decision.ended.iter().cloned());
+        if let Next::Look(needs) = &decision.next {
+            self.needs.clone_from(needs);
+        }
+        if let Next::Wait(wait) = &decision.next {
+            self.needs.clone_from(&wait.needs);
+        }
+        self.note_facts(&decision.facts);
+        let plan = decision.facts.plan.clone().or(plan);
+        self.carry_on(decision, plan, fault)
+    }
+
+    /// Announce, act, settle: in this order, with a crash possible at each seam.
+    fn carry_on(&mut self, decision: Decision, plan: Option<Plan>, fault: Fault) -> Next {
+        let Next::Act(action) = &decision.next else {
+            self.durable = decision.facts.clone();
+            self.memory = Some(decision.facts);
+            return decision.next;
+        };
+        let plan = plan.expect("an effect needs a plan");
+        if self.bug == Bug::ActBeforeRecord && fault == Fault::CrashBefore {
+            // The effect is out, the announcement never was.
+            self.apply(&plan, &action.effect);
+            self.forget();
+            if !self.durable.outstanding.contains_key(&action.effect.resource()) {
+                self.violations.push(format!("WriteAhead: {} was never announced", action.effect));
+            }
+            return decision.next;
+        }
+        self.durable = decision.facts.clone();
+        self.memory = Some(decision.facts.clone());
+        let Some(answer) = self.send(&plan, action, fault) else {
+            self.forget();
+            return decision.next;
+        };
+        let settled = pointsman::decide::settle(&decision.facts, &action.effect, &answer, self.epoch);
+        self.durable = settled.clone();
+        self.memory = Some(settled);
+        decision.next
+    }
+
+    /// The answer, or none when the process did not live to see it.
+    fn send(&mut self, plan: &Plan, action: &Action, fault: Fault) -> Option<Answer> {
+        let effect = &action.effect;
+        let lost = || Some(Answer::Unknown { message: "no answer in time".to_owned() });
+        *self.reached.entry(format!("fault {fault:?}")).or_default() += 1;
+        match fault {
+            Fault::CrashBefore => None,
+            Fault::CrashAfter => {
+                self.apply(plan, effect);
+                None
+            }
+            Fault::LostAnswer => {
+                self.apply(plan, effect);
+                lost()
+            }
+            Fault::LostCall => lost(),
+            Fault::Late => {
+                self.late.push((self.turn + 5, plan.clone(), effect.clone()));
+                lost()
+            }
+            Fault::Throttled | Fault::Denied => {
+                let class =
+                    if fault == Fault::Denied { RefusalClass::Denied } else { RefusalClass::Throttled };
+                Some(Answer::Refused { class, message: "no".to_owned() })
+            }
+            Fault::None
+            | Fault::TakeOver
+            | Fault::ServiceUnread
+            | Fault::RoutesUnread
+            | Fault::AlarmsUnread
+            | Fault::StaleRoutes
+            | Fault::TargetsUnwell
+            | Fault::DesiredJustGrew => Some(self.apply(plan, effect)),
+        }
+    }
+
+    fn apply(&mut self, plan: &Plan, effect: &Effect) -> Answer {
+        *self.reached.entry(format!("effect {}", effect.name())).or_default() += 1;
+        self.effects.push(effect.clone());
+        let answer = self.region.carry_out(self.now, plan, effect);
+        self.look_at_the_world(effect);
+        answer
+    }
+
+    /// What must be true of the world itself after each of our effects.
+    fn look_at_the_world(&mut self, effect: &Effect) {
+        if self.foreign_hand {
+            return;
+        }
+        for (group, weight) in self.region.production_weights() {
+            let serves_nothing_yet = self.durable.stable.is_none();
+            if weight > 0 && !serves_nothing_yet && !self.region.has_task_set(group) {
+                self.violations
+                    .push(format!("outage: {effect}, and group {group} with weight {weight} is empty"));
+            }
+        }
+    }
+
+    fn land_late_effects(&mut self) {
+        let turn = self.turn;
+        let (due, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.late).into_iter().partition(|(at, _, _)| *at <= turn);
+        self.late = rest;
+        for (_, plan, effect) in due {
+            *self.reached.entry("late effect".to_owned()).or_default() += 1;
+            self.apply(&plan, &effect);
+        }
+    }
+
+    fn record(&mut self, facts: &Facts, found: Vec<Violation>) {
+        for violation in found {
+            self.violations.push(format!("{violation} (generation {})", facts.generation));
+        }
+    }
+
+    fn break_it(&self, decision: &mut Decision, input: &Input<'_>) {
+        match self.bug {
+            Bug::None | Bug::ActBeforeRecord | Bug::BakeByWallClock => {}
+            Bug::Unlatch => {
+                let quiet = input.observed.alarms.values().all(|seen| {
+                    seen.known().is_some_and(|a| a.state == pointsman::model::observed::AlarmState::Ok)
+                });
+                if quiet && let Some(release) = &mut decision.facts.release {
+                    release.latch = None;
+                }
+            }
+            Bug::DeleteByRole => {
+                let active = input.observed.service.known().and_then(|service| {
+                    service
+                        .task_sets
+                        .iter()
+                        .find(|set| set.status != pointsman::model::observed::TaskSetStatus::Primary)
+                });
+                if let (Next::Act(action), Some(set)) = (&mut decision.next, active)
+                    && let Effect::DeleteTaskSet { task_set, .. } = &mut action.effect
+                {
+                    task_set.clone_from(&set.arn);
+                    let effect = action.effect.clone();
+                    let entry = pointsman::model::facts::Outstanding {
+                        effect: effect.clone(),
+                        unknown: false,
+                        looked: 0,
+                    };
+                    decision.facts.outstanding.insert(effect.resource(), entry);
+                }
+            }
+            Bug::ReadEqualsDone => {
+                decision.facts.outstanding.retain(|_, entry| match &entry.effect {
+                    Effect::SetWeights { route, shares, .. } if entry.unknown => {
+                        self.region.weights_of(route).is_none_or(|live| !live.same_ratio(*shares))
+                    }
+                    _ => true,
+                });
+            }
+        }
+    }
+
+    fn note_next(&mut self, next: &Next) {
+        let name = match next {
+            Next::Act(_) => return,
+            Next::Look(_) => "look".to_owned(),
+            Next::Again => "again".to_owned(),
+            Next::Wait(wait) => format!("wait {}", wait.on.name()),
+            Next::Settled => "settled".to_owned(),
+            Next::Halted(halt) => format!("halted {:?}", halt.reason),
+        };
+        *self.reached.entry(name).or_default() += 1;
+    }
+
+    fn note_facts(&mut self, facts: &Facts) {
+        if let Some(release) = &facts.release {
+            *self.reached.entry(format!("stage {:?}", release.progress.stage)).or_default() += 1;
+            if let Some(latch) = &release.latch {
+                *self.reached.entry(format!("latch {:?}", latch.cause)).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// Every stage there is.
+pub const STAGES: [Stage; 7] = [
+    Stage::Preparing,
+    Stage::Scaling,
+    Stage::Shifting,
+    Stage::Baking,
+    Stage::Pausing,
+    Stage::Completing,
+    Stage::GoingBack,
+];
+
+/// The acknowledgement that a creation gives.
+pub fn created(task_set: &str) -> Answer {
+    Answer::Acknowledged(Acknowledgement::Created { task_set: task_set.to_owned() })
+}
+
+/// Both groups.
+pub const GROUPS: [Group; 2] = [Group::A, Group::B];

@@ -1,0 +1,532 @@
+//! One service in the pure region, seen and changed as the AWS adapters would.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use pointsman::model::effect::Shares;
+use pointsman::model::observed::{
+    Alarm, AlarmState, Extra, ForwardAction, LoadBalancer, Observed, Preflight, Service, ServiceStatus,
+    Targets, TaskDefinition, TaskSet, TaskSetStatus, Weights,
+};
+use pointsman::model::{Acknowledgement, Answer, Effect, Need, Plan, RefusalClass, Revision, Seen};
+use pointsman::records::managed_service::{ManagedServiceSpec, Route};
+use pointsman::records::{Group, Percent, Span};
+use pointsman::world::{Region, Runtime, Tuning, ecs, elb};
+use serde_json::json;
+
+use super::{Fault, GROUPS};
+
+const CLUSTER: &str = "prod";
+const SERVICE: &str = "checkout";
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct SimAlarm {
+    state: AlarmState,
+    changed_at: Timestamp,
+    entered: Vec<(Timestamp, AlarmState)>,
+}
+
+/// A region with one load balancer, one service, two groups, a production and a test route.
+#[derive(Clone)]
+pub struct SmallRegion {
+    region: std::cell::RefCell<Region>,
+    alarms: BTreeMap<String, SimAlarm>,
+    groups: BTreeMap<Group, String>,
+    public: String,
+    preview: String,
+    listener: String,
+    load_balancer: String,
+    service_arn: String,
+    before: BTreeMap<String, Shares>,
+}
+
+fn seconds(n: i64) -> jiff::SignedDuration {
+    jiff::SignedDuration::from_secs(n)
+}
+
+impl SmallRegion {
+    pub fn new() -> Self {
+        let tuning = Tuning {
+            runtime: Runtime::Simulated,
+            task_start: seconds(3),
+            stop_timeout: seconds(2),
+            steady_lag: seconds(1),
+            target_registration: seconds(1),
+            draining_speed: 60,
+            ..Tuning::default()
+        };
+        let mut region = Region::new("111122223333", "eu-central-1", tuning);
+        let now = start();
+        region.create_cluster(now, CLUSTER).expect("a cluster");
+        for revision in 1..=6 {
+            let bad = if revision == 5 {
+                json!([{"name": "POINTSMAN_SIM", "value": "unhealthy"}])
+            } else {
+                json!([])
+            };
+            let container = json!({"name": "web", "image": "web", "essential": true, "memory": 128,
+                "portMappings": [{"containerPort": 8080}], "environment": bad});
+            let input = json!({"family": "checkout", "networkMode": "awsvpc", "containerDefinitions": [container],
+                "cpu": "256", "memory": "512", "requiresCompatibilities": ["FARGATE"]});
+            let input = serde_json::from_value(input).expect("a task definition");
+            region.register_task_definition(now, input).expect("registers");
+        }
+        let service: ecs::CreateService = serde_json::from_value(json!({"cluster": CLUSTER,
+            "serviceName": SERVICE, "desiredCount": 4, "deploymentController": {"type": "EXTERNAL"}}))
+        .expect("a service");
+        let service_arn = region.create_service(now, service).expect("creates").service_arn;
+        let lb = elb::CreateLoadBalancer {
+            name: "edge".to_owned(),
+            subnets: vec!["subnet-1".to_owned(), "subnet-2".to_owned()],
+            ..Default::default()
+        };
+        let load_balancer = region.create_load_balancer(now, lb).expect("creates").load_balancer_arn;
+        let mut group = |name: &str| {
+            let input = json!({"Name": name, "Protocol": "HTTP", "Port": 8080, "VpcId": "vpc-1",
+                "TargetType": "ip", "HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 2,
+                "HealthyThresholdCount": 2, "UnhealthyThresholdCount": 2});
+            let input = serde_json::from_value(input).expect("a group");
+            region.create_target_group(now, input).expect("creates").target_group_arn
+        };
+        let groups = BTreeMap::from([(Group::A, group("checkout-a")), (Group::B, group("checkout-b"))]);
+        let pair = |a: u32, b: u32| {
+            elb::Action::forward(&[(groups[&Group::A].as_str(), a), (groups[&Group::B].as_str(), b)])
+        };
+        let fixed: elb::Action = serde_json::from_value(json!({"Type": "fixed-response",
+            "FixedResponseConfig": {"StatusCode": "404"}}))
+        .expect("an action");
+        let input = elb::CreateListener {
+            load_balancer_arn: load_balancer.clone(),
+            protocol: Some("HTTP".to_owned()),
+            port: Some(80),
+            default_actions: vec![fixed],
+            ..Default::default()
+        };
+        let listener = region.create_listener(now, input).expect("creates").listener_arn;
+        let mut rule = |priority: u32, path: &str| {
+            let input = elb::CreateRule {
+                listener_arn: listener.clone(),
+                conditions: vec![elb::RuleCondition::path(path)],
+                priority: Some(priority),
+                // A first release takes the group at weight 0: version 1 will serve from group a.
+                actions: vec![pair(0, 1)],
+                ..Default::default()
+            };
+            region.create_rule(now, input).expect("creates").rule_arn
+        };
+        let (public, preview) = (rule(10, "/*"), rule(5, "/preview/*"));
+        Self {
+            region: std::cell::RefCell::new(region),
+            alarms: BTreeMap::new(),
+            groups,
+            public,
+            preview,
+            listener,
+            load_balancer,
+            service_arn,
+            before: BTreeMap::new(),
+        }
+    }
+
+    pub fn epoch(&self) -> Timestamp {
+        start()
+    }
+
+    /// A record that fits this region: a canary of 10 % and then everything, with short waits.
+    pub fn managed_service(&self) -> ManagedServiceSpec {
+        serde_json::from_value(json!({
+            "ecs": {"cluster": format!("arn:aws:ecs:eu-central-1:111122223333:cluster/{CLUSTER}"), "service": self.service_arn},
+            "taskDefinitionFamily": "checkout",
+            "container": {"name": "web", "port": 8080},
+            "targetGroups": {"a": self.groups[&Group::A], "b": self.groups[&Group::B]},
+            "routes": {"production": [{"name": "public", "rule": self.public}],
+                       "test": {"name": "preview", "rule": self.preview}},
+            "taskSet": {"launchType": "FARGATE", "network": {"subnets": ["subnet-1"], "securityGroups": ["sg-1"]}},
+            "alarms": [{"name": "a-5xx", "watches": "a"}, {"name": "b-5xx", "watches": "b"},
+                       {"name": "latency", "watches": "service", "noData": "ok"}],
+            "alarmPolicy": {"evidenceDeadline": "60s"},
+            "strategies": {"fast": {"canary": {"weight": 10, "bake": "20s"}}},
+            "defaultStrategy": "fast",
+            "testHold": "4s", "bake": "20s", "retention": "40s",
+            "deadlines": {"start": "60s", "prepare": "120s", "capacity": "90s", "weightWrite": "60s",
+                          "primary": "60s", "cleanup": "10m"},
+            "waits": {"propagation": "4s", "quiet": "4s", "quietAfterUnknown": "60s"}
+        }))
+        .expect("a managed service")
+    }
+
+    pub fn add_alarms(&mut self, spec: &ManagedServiceSpec) {
+        for alarm in &spec.alarms {
+            let fresh = SimAlarm { state: AlarmState::Ok, changed_at: start(), entered: Vec::new() };
+            self.alarms.insert(alarm.name.clone(), fresh);
+        }
+    }
+
+    pub fn set_alarm(&mut self, now: Timestamp, name: &str, state: AlarmState) {
+        let alarm = self.alarms.get_mut(name).expect("an alarm of the record");
+        if alarm.state != state {
+            alarm.state = state;
+            alarm.changed_at = now;
+            alarm.entered.push((now, state));
+        }
+    }
+
+    pub fn set_alarm_if_there(&mut self, now: Timestamp, name: &str, state: AlarmState) {
+        if self.alarms.contains_key(name) {
+            self.set_alarm(now, name, state);
+        }
+    }
+
+    /// All alarms are there and OK.
+    pub fn restore_alarms(&mut self, now: Timestamp) {
+        for name in ["a-5xx", "b-5xx", "latency"] {
+            let fresh = SimAlarm { state: AlarmState::Ok, changed_at: now, entered: Vec::new() };
+            self.alarms.entry(name.to_owned()).or_insert(fresh);
+            self.set_alarm(now, name, AlarmState::Ok);
+        }
+    }
+
+    pub fn remove_alarm(&mut self, name: &str) {
+        self.alarms.remove(name);
+    }
+
+    pub fn advance(&mut self, now: Timestamp) {
+        self.region.get_mut().advance(now);
+    }
+
+    pub fn set_desired_count(&mut self, now: Timestamp, count: u32) {
+        let input = ecs::UpdateService {
+            cluster: Some(CLUSTER.to_owned()),
+            service: SERVICE.to_owned(),
+            desired_count: Some(count),
+            ..Default::default()
+        };
+        self.region.get_mut().update_service(now, input).expect("updates");
+    }
+
+    pub fn delete_set_by_hand(&mut self, now: Timestamp, arn: &str) {
+        // A foreign hand; PRIMARY is refused, which is fine.
+        let _refused = self.region.get_mut().delete_task_set(now, CLUSTER, SERVICE, arn, true);
+    }
+
+    /// Every target of a group fails its health checks from now on, or passes them again.
+    pub fn make_sick(&mut self, now: Timestamp, group: Group, sick: bool) {
+        let arn = self.groups[&group].clone();
+        let targets = self.region.get_mut().describe_target_health(now, &arn).expect("describes");
+        for target in targets {
+            let address = pointsman::world::Address {
+                ip: target.target.id.clone(),
+                port: target.target.port.unwrap_or_default(),
+            };
+            self.region.get_mut().set_target_unhealthy(now, &arn, &address, sick);
+        }
+    }
+
+    pub fn write_weights(&mut self, now: Timestamp, route: &str, a: u32, b: u32) -> bool {
+        let rule_arn = if route == "public" { self.public.clone() } else { self.preview.clone() };
+        if let Some(live) = self.weights_of(route) {
+            self.before.insert(route.to_owned(), live);
+        }
+        let groups = [(self.groups[&Group::A].as_str(), a), (self.groups[&Group::B].as_str(), b)];
+        let actions = Some(vec![elb::Action::forward(&groups)]);
+        self.region
+            .get_mut()
+            .modify_rule(now, elb::ModifyRule { rule_arn, actions, ..Default::default() })
+            .is_ok()
+    }
+
+    pub fn weights_of(&self, route: &str) -> Option<Shares> {
+        let rule = if route == "public" { &self.public } else { &self.preview };
+        let rules =
+            self.region.borrow_mut().describe_rules(start(), None, std::slice::from_ref(rule)).ok()?;
+        shares_of(&rules.first()?.actions, &self.groups)
+    }
+
+    pub fn production_weights(&self) -> Vec<(Group, u32)> {
+        let Some(shares) = self.weights_of("public") else { return Vec::new() };
+        GROUPS.into_iter().map(|group| (group, shares.of(group))).collect()
+    }
+
+    pub fn task_sets(&self) -> Vec<ecs::TaskSet> {
+        let found = self.region.borrow_mut().describe_task_sets(start(), CLUSTER, SERVICE, &[]);
+        found.map(|(sets, _)| sets).unwrap_or_default()
+    }
+
+    pub fn has_task_set(&self, group: Group) -> bool {
+        let arn = &self.groups[&group];
+        self.task_sets()
+            .iter()
+            .any(|set| set.status != ecs::TaskSetStatus::Draining && group_arn(set).as_ref() == Some(arn))
+    }
+
+    // --- as the adapters see it
+
+    pub fn observe(&mut self, now: Timestamp, plan: Option<&Plan>, needs: &BTreeSet<Need>) -> Observed {
+        let Some(plan) = plan else {
+            return Observed {
+                service: Seen::Unknown("no record says where to look".to_owned()),
+                routes: BTreeMap::new(),
+                alarms: BTreeMap::new(),
+                extra: Extra::default(),
+            };
+        };
+        let routes = plan.routes().map(|route| (route.name.clone(), self.weights(route))).collect();
+        let alarms =
+            plan.spec.alarms.iter().map(|alarm| (alarm.name.clone(), Seen::Known(self.alarm(&alarm.name))));
+        let alarms = alarms.collect();
+        let mut extra = Extra::default();
+        for need in needs {
+            self.read_need(now, need, &mut extra);
+        }
+        Observed { service: Seen::Known(self.service(now)), routes, alarms, extra }
+    }
+
+    fn weights(&self, route: &Route) -> Seen<Weights> {
+        match self.weights_of(&route.name) {
+            Some(shares) => Seen::Known(Weights::Pair(shares)),
+            None => Seen::Known(Weights::NotOurPair("something else".to_owned())),
+        }
+    }
+
+    fn alarm(&self, name: &str) -> Alarm {
+        let range = Span::from_secs(30);
+        match self.alarms.get(name) {
+            None => {
+                Alarm { state: AlarmState::Missing, transitioned_at: None, range, needs_missing_data: false }
+            }
+            Some(alarm) => Alarm {
+                state: alarm.state,
+                transitioned_at: Some(alarm.changed_at),
+                range,
+                needs_missing_data: false,
+            },
+        }
+    }
+
+    fn service(&mut self, now: Timestamp) -> Service {
+        let names = [SERVICE.to_owned()];
+        let (services, _) = self.region.get_mut().describe_services(now, CLUSTER, &names).expect("describes");
+        let Some(service) = services.into_iter().next() else {
+            return Service {
+                status: ServiceStatus::Missing,
+                external: false,
+                desired_count: 0,
+                task_sets: Vec::new(),
+            };
+        };
+        let status = match service.status {
+            ecs::ServiceStatus::Active => ServiceStatus::Active,
+            ecs::ServiceStatus::Draining => ServiceStatus::Draining,
+            ecs::ServiceStatus::Inactive => ServiceStatus::Inactive,
+        };
+        Service {
+            status,
+            external: service.deployment_controller.kind == "EXTERNAL",
+            desired_count: service.desired_count,
+            task_sets: service.task_sets.unwrap_or_default().iter().map(|set| self.task_set(set)).collect(),
+        }
+    }
+
+    fn task_set(&self, set: &ecs::TaskSet) -> TaskSet {
+        let arn = group_arn(set);
+        let group = GROUPS.into_iter().find(|group| arn.as_ref() == Some(&self.groups[group]));
+        TaskSet {
+            arn: set.task_set_arn.clone(),
+            external_id: set.external_id.clone(),
+            revision: set.task_definition.parse().expect("a revision"),
+            status: match set.status {
+                ecs::TaskSetStatus::Primary => TaskSetStatus::Primary,
+                ecs::TaskSetStatus::Active => TaskSetStatus::Active,
+                ecs::TaskSetStatus::Draining => TaskSetStatus::Draining,
+            },
+            group,
+            scale: u16::try_from(set.scale.value.0)
+                .ok()
+                .and_then(Percent::from_tenths)
+                .expect("a percentage"),
+            computed: set.computed_desired_count,
+            running: set.running_count,
+            pending: set.pending_count,
+            steady: set.stability_status == ecs::StabilityStatus::SteadyState,
+        }
+    }
+
+    fn read_need(&mut self, now: Timestamp, need: &Need, extra: &mut Extra) {
+        match need {
+            Need::Preflight(revision) => extra.preflight = Some(Seen::Known(self.preflight(now, revision))),
+            Need::Targets(group) => {
+                extra.targets.insert(*group, Seen::Known(self.targets(now, *group)));
+            }
+            Need::LoadBalancer => extra.load_balancer = Some(Seen::Known(self.load_balancer(now))),
+            Need::AlarmHistory(name, since) => {
+                let entered = self.alarms.get(name).map(|alarm| alarm.entered.clone()).unwrap_or_default();
+                let states =
+                    entered.into_iter().filter(|(at, _)| at > since).map(|(_, state)| state).collect();
+                extra.alarm_history.insert(name.clone(), Seen::Known(states));
+            }
+            Need::LastStop(arn, _) => {
+                extra.last_stop.insert(arn.clone(), Seen::Known("no task stopped".to_owned()));
+            }
+        }
+    }
+
+    fn preflight(&mut self, now: Timestamp, revision: &Revision) -> Preflight {
+        let found = self.region.get_mut().describe_task_definition(now, &revision.to_string()).ok();
+        let task_definition = found.map(|found| TaskDefinition {
+            active: found.status == "ACTIVE",
+            awsvpc: true,
+            containers: BTreeMap::from([("web".to_owned(), BTreeSet::from([8080]))]),
+        });
+        let targets = GROUPS.into_iter().map(|group| (group, self.targets(now, group))).collect();
+        Preflight { task_definition, load_balancer: self.load_balancer(now), targets }
+    }
+
+    fn targets(&mut self, now: Timestamp, group: Group) -> Targets {
+        let arn = self.groups[&group].clone();
+        let mut counted = Targets::default();
+        for target in self.region.get_mut().describe_target_health(now, &arn).expect("describes") {
+            match target.target_health.state.as_str() {
+                "healthy" => counted.healthy += 1,
+                "initial" => counted.initial += 1,
+                "draining" => counted.draining += 1,
+                "unused" => counted.unused += 1,
+                _ => counted.unhealthy += 1,
+            }
+        }
+        counted
+    }
+
+    fn load_balancer(&mut self, now: Timestamp) -> LoadBalancer {
+        let rules = self.region.get_mut().describe_rules(now, Some(&self.listener), &[]).expect("describes");
+        let actions = rules
+            .iter()
+            .map(|rule| ForwardAction {
+                owner: rule.rule_arn.clone(),
+                load_balancer: self.load_balancer.clone(),
+                groups: tuples(&rule.actions),
+                sticky: None,
+                unknown_action: None,
+                oidc: false,
+            })
+            .collect();
+        let mine = BTreeSet::from([self.load_balancer.clone()]);
+        LoadBalancer { of_groups: GROUPS.into_iter().map(|group| (group, mine.clone())).collect(), actions }
+    }
+
+    pub fn carry_out(&mut self, now: Timestamp, plan: &Plan, effect: &Effect) -> Answer {
+        let done = |result: Result<(), pointsman::world::ApiError>| match result {
+            Ok(()) => Answer::Acknowledged(Acknowledgement::Done),
+            Err(error) if error.code.contains("NotFound") => Answer::Acknowledged(Acknowledgement::Done),
+            Err(error) => Answer::Refused { class: RefusalClass::Permanent, message: error.to_string() },
+        };
+        match effect {
+            Effect::SetWeights { route, shares, .. } => {
+                if self.write_weights(now, route, shares.a, shares.b) {
+                    Answer::Acknowledged(Acknowledgement::Echo(*shares))
+                } else {
+                    Answer::Refused { class: RefusalClass::Permanent, message: "no such rule".to_owned() }
+                }
+            }
+            Effect::CreateTaskSet { group, revision, scale, external_id, token } => {
+                self.create(now, plan, *group, revision, *scale, external_id, token)
+            }
+            Effect::ScaleTaskSet { task_set, scale } => {
+                let scale = ecs::Scale::tenths(u32::from(scale.tenths()));
+                done(self.region.get_mut().update_task_set(now, CLUSTER, SERVICE, task_set, scale).map(drop))
+            }
+            Effect::DeleteTaskSet { task_set, .. } => {
+                done(self.region.get_mut().delete_task_set(now, CLUSTER, SERVICE, task_set, true).map(drop))
+            }
+            Effect::SetPrimary { task_set } => done(
+                self.region
+                    .get_mut()
+                    .update_service_primary_task_set(now, CLUSTER, SERVICE, task_set)
+                    .map(drop),
+            ),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one effect")]
+    fn create(
+        &mut self,
+        now: Timestamp,
+        plan: &Plan,
+        group: Group,
+        revision: &Revision,
+        scale: Percent,
+        external_id: &str,
+        token: &str,
+    ) -> Answer {
+        let input = json!({"cluster": CLUSTER, "service": SERVICE, "externalId": external_id,
+            "taskDefinition": revision.to_string(), "clientToken": token, "launchType": "FARGATE",
+            "loadBalancers": [{"targetGroupArn": plan.spec.target_groups.of(group).as_str(),
+                               "containerName": "web", "containerPort": 8080}],
+            "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}});
+        let mut input: ecs::CreateTaskSet = serde_json::from_value(input).expect("a task set");
+        input.scale = Some(ecs::Scale::tenths(u32::from(scale.tenths())));
+        match self.region.get_mut().create_task_set(now, input) {
+            Ok(set) => super::created(&set.task_set_arn),
+            Err(error) => Answer::Refused { class: RefusalClass::Permanent, message: error.to_string() },
+        }
+    }
+}
+
+fn start() -> Timestamp {
+    "2026-11-21T10:00:00Z".parse().expect("a time")
+}
+
+fn group_arn(set: &ecs::TaskSet) -> Option<String> {
+    set.launch.load_balancers.first()?.target_group_arn.clone()
+}
+
+fn tuples(actions: &[elb::Action]) -> Vec<(String, u32)> {
+    actions
+        .iter()
+        .filter_map(|action| action.forward_config.as_ref())
+        .flat_map(|forward| &forward.target_groups)
+        .map(|tuple| (tuple.target_group_arn.clone(), tuple.weight.unwrap_or(1)))
+        .collect()
+}
+
+fn shares_of(actions: &[elb::Action], groups: &BTreeMap<Group, String>) -> Option<Shares> {
+    let tuples = tuples(actions);
+    let of = |group: Group| tuples.iter().find(|(arn, _)| *arn == groups[&group]).map(|(_, weight)| *weight);
+    Some(Shares { a: of(Group::A)?, b: of(Group::B)? })
+}
+
+/// Makes a part of an observation unreadable, or stale.
+pub fn disturb(observed: &mut Observed, fault: Fault, region: &SmallRegion) {
+    let unread = || "throttled".to_owned();
+    match fault {
+        Fault::ServiceUnread => observed.service = Seen::Unknown(unread()),
+        Fault::RoutesUnread => observed.routes.values_mut().for_each(|seen| *seen = Seen::Unknown(unread())),
+        Fault::AlarmsUnread => observed.alarms.values_mut().for_each(|seen| *seen = Seen::Unknown(unread())),
+        Fault::StaleRoutes => {
+            for (route, before) in &region.before {
+                if let Some(seen) = observed.routes.get_mut(route) {
+                    *seen = Seen::Known(Weights::Pair(*before));
+                }
+            }
+        }
+        Fault::TargetsUnwell => {
+            for targets in observed.extra.targets.values_mut() {
+                let sick = Targets { unhealthy: 4, ..Targets::default() };
+                *targets = Seen::Known(sick);
+            }
+        }
+        Fault::DesiredJustGrew => {
+            if let Seen::Known(service) = &mut observed.service {
+                service.desired_count += 20;
+            }
+        }
+        Fault::None
+        | Fault::CrashBefore
+        | Fault::CrashAfter
+        | Fault::LostAnswer
+        | Fault::LostCall
+        | Fault::Late
+        | Fault::Throttled
+        | Fault::Denied
+        | Fault::TakeOver => {}
+    }
+}
