@@ -21,7 +21,7 @@ SPEED = 30
 #: Weights count as in force on every node after this, in seconds; also written into the records.
 PROPAGATION = 1.0
 #: Lease time-to-live of the daemons under test, in seconds.
-LEASE_TTL = 3.0
+LEASE_TTL = 4.0
 #: Services the daemon moves; the rest of the call log are its tables and reads.
 MOVED_SERVICES = ("ecs", "elb")
 #: Between two looks at something that is waited for, in seconds.
@@ -185,7 +185,7 @@ class Daemon:
         home = self._directory / f"{self._name}-{self._starts}"
         home.mkdir()
         config = home / "pointsman.toml"
-        config.write_text(daemon_config(self._tables))
+        config.write_text(daemon_config(self._tables.installation))
         environment = {
             "AWS_ENDPOINT_URL": self._endpoint,
             "AWS_REGION": "eu-central-1",
@@ -226,8 +226,9 @@ class Daemon:
 
 @dataclass(frozen=True)
 class Tables:
-    """Names of the two tables of an installation."""
+    """The two tables of an installation, and its name in external ids."""
 
+    installation: str
     records: str
     state: str
 
@@ -237,10 +238,22 @@ def daemon_arguments(config: Path, tables: Tables) -> list[str]:
     return ["run", "--config", str(config), "--records-table", tables.records, "--state-table", tables.state]
 
 
-def daemon_config(tables: Tables) -> str:
+def daemon_config(installation: str) -> str:
     """Short polls and a short lease: the same waits as ever, seconds instead of minutes."""
     return f"""\
-installation = "{tables.state}"
+installation = "{installation}"
+listen = "127.0.0.1:0"
+poll = "300ms"
+idle_poll = "2s"
+resync = "10s"
+drain = "3s"
+log = "pretty"
+
+[lease]
+ttl = "{LEASE_TTL:g}s"
+renew = "600ms"
+operation = "2s"
+margin = "400ms"
 """
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import shutil
 import signal
 import sys
@@ -43,7 +44,7 @@ def arguments() -> argparse.Namespace:
 def judge_is_sound() -> bool:
     """The judge's own tests: without them its silence would mean nothing."""
     suite = unittest.defaultTestLoader.loadTestsFromName("test_judge")
-    result = unittest.TextTestRunner(verbosity=0, stream=open("/dev/null", "w")).run(suite)
+    result = unittest.TextTestRunner(verbosity=0, stream=io.StringIO()).run(suite)
     print(f"{'ok  ' if result.wasSuccessful() else 'FAIL'} the judge flags what it must ({result.testsRun} tests)")
     return result.wasSuccessful()
 

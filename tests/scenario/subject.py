@@ -40,7 +40,7 @@ class World:
     @classmethod
     def create(cls, pointsman: Path, directory: Path, sandbox: Sandbox, region: Region, name: str) -> "World":
         """An installation of its own in a sandbox; its daemon does not run yet."""
-        tables = region.create_tables(Tables(f"{name}-records", f"{name}-state"))
+        tables = region.create_tables(Tables(name, f"{name}-records", f"{name}-state"))
         daemon = Daemon(pointsman, directory, sandbox.endpoint, tables, name)
         return cls(pointsman, directory, sandbox, region, tables, daemon)
 
