@@ -61,6 +61,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 /// Facts with every list full and every option taken.
+#[expect(clippy::too_many_lines, reason = "one value of every field, in their order")]
 fn full(size: &Longest) -> Facts {
     let plan = plan(size);
     let revision = Revision { family: "f".repeat(255), number: 4_294_967_295 };
