@@ -11,7 +11,7 @@
 //! **Architecture Invariant:** nothing here decides. An answer that is not understood is `Seen::Unknown` or
 //! `Answer::Unknown`, never a guess.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -96,12 +96,17 @@ impl AwsCloud {
         };
         Self { inner: Arc::new(inner) }
     }
+
+    /// How many requests were let through so far, by API operation; the SDK's second attempts not counted.
+    pub fn calls(&self) -> BTreeMap<&'static str, u64> {
+        self.inner.limiter.calls()
+    }
 }
 
 #[async_trait]
 impl Cloud for AwsCloud {
     async fn observe(&self, plan: &Plan, needs: &BTreeSet<Need>) -> Observed {
-        self.inner.observe(plan, needs).await
+        Box::pin(self.inner.observe(plan, needs)).await
     }
 
     async fn carry_out(&self, plan: &Plan, action: &Action, permit: &Permit) -> Answer {

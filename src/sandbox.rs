@@ -133,12 +133,13 @@ impl Sandbox {
     /// Starts all parts; the endpoint answers when this returns.
     pub async fn start(settings: SandboxSettings) -> Result<Self, SandboxError> {
         let (listener, address) = listen(settings.port).await?;
-        let log = CallLog::open(settings.call_log.as_deref()).await.map_err(|source| {
-            SandboxError::CallLog { path: settings.call_log.clone().unwrap_or_default(), source }
-        })?;
-        let log = Arc::new(log);
-        let faults = Arc::new(Faults::new(&settings.account));
         let (stop, parts) = (CancellationToken::new(), TaskTracker::new());
+        let log = CallLog::open(settings.call_log.as_deref(), &parts, stop.clone()).await;
+        let log = Arc::new(log.map_err(|source| SandboxError::CallLog {
+            path: settings.call_log.clone().unwrap_or_default(),
+            source,
+        })?);
+        let faults = Arc::new(Faults::new(&settings.account));
         let endpoint = format!("http://{address}");
 
         let dynamodb =

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, SdkConfig};
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, SdkConfig};
 
 use crate::records::Span;
 
@@ -62,11 +62,15 @@ impl Clients {
 
 /// The configuration that all clients of the daemon share, from the environment and the pinned defaults.
 pub async fn load_config() -> SdkConfig {
+    loader().load().await
+}
+
+fn loader() -> ConfigLoader {
     let loader = aws_config::defaults(behaviour()).timeout_config(timeouts()).retry_config(read_retries());
     match AppName::new("pointsman") {
-        Ok(name) => loader.app_name(name).load().await,
+        Ok(name) => loader.app_name(name),
         // The name is a constant of allowed characters; without it only the user agent says less.
-        Err(_) => loader.load().await,
+        Err(_) => loader,
     }
 }
 
@@ -96,4 +100,25 @@ pub fn read_retries() -> RetryConfig {
 /// does, and repeats the same absolute write under a lease it has checked again.
 pub fn mutation_retries() -> RetryConfig {
     RetryConfig::disabled()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_config::Region;
+    use aws_sdk_ecs::config::Credentials;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_client_has_a_name_explicit_time_outs_and_few_retries() {
+        let loader = loader().region(Region::from_static("eu-central-1"));
+        let config = loader.credentials_provider(Credentials::for_tests()).load().await;
+        assert_eq!(config.app_name().unwrap().to_string(), "pointsman");
+        let timeouts = config.timeout_config().unwrap();
+        assert_eq!(timeouts.connect_timeout(), Some(CONNECT.std()));
+        assert_eq!(timeouts.operation_attempt_timeout(), Some(ATTEMPT.std()));
+        assert_eq!(timeouts.operation_timeout(), Some(OPERATION.std()));
+        assert_eq!(config.retry_config().unwrap().max_attempts(), 2);
+        assert_eq!(mutation_retries().max_attempts(), 1);
+    }
 }

@@ -1,5 +1,6 @@
 //! From JSON values to typed documents, with errors that name the field, its value and the way out.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
@@ -98,11 +99,52 @@ pub(super) fn command_key(item: &Value) -> Result<Option<ServiceKey>, Refusal> {
 }
 
 /// Reads `document`; the error names the field.
-pub(super) fn parse<T: DeserializeOwned>(document: &Value) -> Result<T, Refusal> {
+pub(super) fn parse<T: DeserializeOwned + Serialize>(document: &Value) -> Result<T, Refusal> {
     let mut document = document.clone();
     whole_numbers(&mut document);
-    serde_path_to_error::deserialize(&document)
-        .map_err(|error| refusal_of(error.path(), &error.inner().to_string(), &document, KNOWN_LATER))
+    let read: T = serde_path_to_error::deserialize(&document)
+        .map_err(|error| refusal_of(error.path(), &error.inner().to_string(), &document, KNOWN_LATER))?;
+    // What has been read can be written; if it ever could not, there would be no shape to hold it against.
+    let again = serde_json::to_value(&read).map_err(|error| {
+        Refusal::new(RefusalCode::Malformed, "document", error, "a document that can be written", "report it")
+    })?;
+    same_shape(&document, &again, &mut String::new()).map(|()| read)
+}
+
+/// Refuses what `serde` takes for more than people mean: a list of values in place of a map of fields, and
+/// `{"hold": null}` for `hold`.
+fn same_shape(written: &Value, read: &Value, path: &mut String) -> Result<(), Refusal> {
+    let length = path.len();
+    match (written, read) {
+        (Value::Array(written), Value::Array(read)) => {
+            for (index, (written, read)) in written.iter().zip(read).enumerate() {
+                path.push_str(&["[", &index.to_string(), "]"].concat());
+                same_shape(written, read, path)?;
+                path.truncate(length);
+            }
+            Ok(())
+        }
+        (Value::Object(written), Value::Object(read)) => {
+            for (name, written) in written {
+                let Some(read) = read.get(name) else { continue };
+                path.push_str(if length == 0 { "" } else { "." });
+                path.push_str(name);
+                same_shape(written, read, path)?;
+                path.truncate(length);
+            }
+            Ok(())
+        }
+        (Value::Array(_) | Value::Object(_), _) => {
+            let allowed = match read {
+                Value::Object(_) => "a map of fields",
+                Value::String(_) => "a text",
+                _ => "a plain value",
+            };
+            let field = if path.is_empty() { "document" } else { path.as_str() };
+            Err(Refusal::new(RefusalCode::Malformed, field, written, allowed, "correct it"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `8080.0` is the whole number 8080, for JSON Schema and for a table alike.
@@ -122,13 +164,13 @@ fn whole_numbers(value: &mut Value) {
 }
 
 fn refusal_of(path: &Path, message: &str, document: &Value, later: &[(&str, &str)]) -> Refusal {
-    let field = path_text(path);
+    let field = if is_root(path) { "document".to_owned() } else { path.to_string() };
     let value = lookup(document, path).map_or_else(|| "missing".to_owned(), ToString::to_string);
     let refuse = |field: String, value: String, allowed: String, fix: String| {
         Refusal::new(RefusalCode::Malformed, field, value, allowed, fix)
     };
     if let Some(name) = quoted(message, "missing field `") {
-        let field = if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
+        let field = if is_root(path) { name.to_owned() } else { format!("{field}.{name}") };
         return refuse(field, "missing".to_owned(), "a value; the field is required".into(), "add it".into());
     }
     if let Some(name) = quoted(message, "unknown field `") {
@@ -161,9 +203,8 @@ fn refusal_of(path: &Path, message: &str, document: &Value, later: &[(&str, &str
     refuse(field, value, allowed, fix)
 }
 
-fn path_text(path: &Path) -> String {
-    let text = path.to_string();
-    if text == "." { String::new() } else { text }
+fn is_root(path: &Path) -> bool {
+    path.iter().next().is_none()
 }
 
 fn lookup<'a>(document: &'a Value, path: &Path) -> Option<&'a Value> {

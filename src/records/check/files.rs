@@ -157,7 +157,8 @@ fn collect(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()
         if found.len() >= MAX_FILES {
             return Err(io::Error::other(format!("more than {MAX_FILES} files")));
         }
-        if fs::metadata(&entry)?.is_dir() {
+        // Linked directories are not followed: they can lead in circles.
+        if fs::symlink_metadata(&entry)?.is_dir() {
             let depth = depth
                 .checked_sub(1)
                 .ok_or_else(|| io::Error::other(format!("more than {MAX_DEPTH} directories deep")))?;

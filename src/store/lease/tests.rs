@@ -46,7 +46,7 @@ impl Way {
         if self.cut.load(Ordering::SeqCst) {
             return Err(broken());
         }
-        let done = act(&mut self.item.lock().expect("no test panics under the lock"));
+        let done = act(&mut self.item.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         if self.deaf.load(Ordering::SeqCst) { Err(broken()) } else { Ok(done) }
     }
 

@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::{env, fs};
 
-use pointsman::records::check::{read_command, read_desired, read_service};
+use pointsman::records::check::{RefusalCode, read_command, read_desired, read_service};
 use pointsman::records::schema;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 
 use super::support::{command, key, release, service, with, without};
@@ -300,6 +302,10 @@ fn schema_and_program_refuse_the_same_services() {
             ],
         ),
         ("/spec/adopt", vec![json!(null)], vec![json!({"taskSet": "ecs-svc/1"})]),
+        // What serde by itself would take.
+        ("/spec/deadlines", vec![json!({})], vec![json!([]), json!(["1m"]), json!(null)]),
+        ("/spec/strategies/listed", vec![], vec![json!({"allAtOnce": []}), json!({"canary": [10, "5m"]})]),
+        ("/spec/alarmPolicy/noData", vec![json!("ok")], vec![json!({"ok": null}), json!(["ok"])]),
         ("/spec/suspend", vec![json!(true)], vec![json!("true"), json!(null)]),
         (
             "/spec/drift",
@@ -370,6 +376,95 @@ fn schema_and_program_refuse_the_same_commands() {
     ];
     let good = document(command());
     agree("command.v1.schema.json", &good, rows, |document| read_command(document).is_ok());
+}
+
+/// Every place in a document, as JSON pointers.
+fn places(value: &Value, at: &str, places: &mut Vec<String>) {
+    let mut below = |name: String, value: &Value| {
+        let at = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+        self::places(value, &at, places);
+        places.push(at);
+    };
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| below(name.clone(), value)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(n, value)| below(n.to_string(), value)),
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// Any value at any place: what the program accepts the schema accepts, and what the program calls
+    /// malformed the schema refuses.
+    #[test]
+    fn no_value_anywhere_divides_schema_and_program(place: Index, value in values(), add: bool) {
+        thread_local!(static VALIDATOR: jsonschema::Validator = validator("managed-service.v1.schema.json"));
+        let good = document(service());
+        let mut all = Vec::new();
+        places(&good, "", &mut all);
+        let place = place.get(&all);
+        let inside_map = good.pointer(place).is_some_and(Value::is_object);
+        let pointer = if add && inside_map { format!("{place}/extra") } else { place.clone() };
+        let changed = with(good, &pointer, value);
+        let schema_accepts = VALIDATOR.with(|validator| validator.is_valid(&changed));
+        match read_service(&key(), &changed) {
+            Ok(_) => prop_assert!(schema_accepts, "only the schema refuses {pointer}"),
+            Err((refusal, _)) if refusal.code == RefusalCode::Malformed => {
+                prop_assert!(!schema_accepts, "only the program refuses {pointer}: {refusal}");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Values that are nearly right somewhere.
+fn values() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<bool>().prop_map(|bool| json!(bool)),
+        (-2..200_000_i64).prop_map(|number| json!(number)),
+        (-5..1_005_i32).prop_map(|tenths| json!(f64::from(tenths) / 10.0)),
+        "[0-9]{0,3}[dhms]{0,2}".prop_map(|text| json!(text)),
+        "[-a-zA-Z0-9_.:/ é]{0,12}".prop_map(|text| json!(text)),
+        (500..520_usize).prop_map(long),
+        select(vec![
+            json!(null),
+            json!([]),
+            json!({}),
+            json!([{}]),
+            json!(["x"]),
+            json!({"x": "y"}),
+            json!("a"),
+            json!("service"),
+            json!("hold"),
+            json!("ok"),
+            json!("accept"),
+            json!("EC2"),
+            json!("follow"),
+            json!({"allAtOnce": {}}),
+            json!({"pause": {}}),
+            json!({"weight": 3, "bake": "1s"}),
+        ]),
+    ]
+}
+
+#[test]
+fn the_documentation_names_every_field() {
+    let documentation = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/records.md");
+    let documentation = fs::read_to_string(documentation).unwrap();
+    for (name, schema) in schema::all() {
+        if name.starts_with("release-status") {
+            continue;
+        }
+        let definitions = schema.get("$defs").and_then(Value::as_object).unwrap().values();
+        for properties in definitions.filter_map(|definition| definition.get("properties")?.as_object()) {
+            for field in properties.keys() {
+                let named =
+                    documentation.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == field);
+                assert!(named, "docs/records.md does not name {field} of {name}");
+            }
+        }
+    }
 }
 
 /// What a schema cannot say; an editor accepts it, `pointsman check` and the daemon refuse it.
