@@ -239,6 +239,19 @@ class Subject:
         check(serving == revision, f"all weight should be on {revision}, it is on {serving}")
         return revision
 
+    def group_of(self, revision: str) -> str:
+        """The group that a running revision is in."""
+        found = [group for group in ("a", "b") if self.region.revision_in(self.service, group) == revision]
+        check(len(found) == 1, f"{revision} should be in exactly one group, it is in {found}")
+        return found[0]
+
+    def shares(self) -> dict[str, float]:
+        """Live production weights as shares, by revision; empty groups with weight show as their letter."""
+        weights = self.region.weights(self.service, self.service.production)
+        total = sum(weights.values())
+        named = {self.region.revision_in(self.service, group) or group: weight for group, weight in weights.items()}
+        return {name: weight / total for name, weight in named.items() if weight > 0}
+
     # --- what happened
 
     def mark(self) -> int:

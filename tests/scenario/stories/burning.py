@@ -56,12 +56,11 @@ def flap(stage: Stage) -> str:
     with subject.steady_traffic(rate=60) as traffic:
         request = subject.desire(candidate)
         subject.await_phase("Baking", weight=10)
+        watching = subject.service.alarms[subject.group_of(candidate)]
         world.daemon.end()
         for state in ("ALARM", "OK"):
-            subject.region.cloudwatch.set_alarm_state(
-                AlarmName=subject.service.alarms["b"], StateValue=state, StateReason="a flap"
-            )
-        check(subject.region.alarm_state(subject.service.alarms["b"]) == "OK", "the alarm should be OK again")
+            subject.region.cloudwatch.set_alarm_state(AlarmName=watching, StateValue=state, StateReason="a flap")
+        check(subject.region.alarm_state(watching) == "OK", "the alarm should be OK again")
         world.daemon.start()
         outcome = subject.await_outcome(request)
         check(outcome["outcome"] == "RolledBack", f"the flap should have rolled it back: {outcome}")
@@ -94,13 +93,12 @@ def stillborn(stage: Stage) -> str:
     deadlines = {**subject.managed_service()["spec"]["deadlines"], "prepare": "8s"}
     subject.manage(deadlines=deadlines)
     for faults in ({"CRASH_ON_BOOT": "3"}, {"UNHEALTHY": "true"}):
-        candidate = subject.revision(**faults)
-        mark = subject.mark()
+        candidate, mark, home = subject.revision(**faults), subject.mark(), subject.group_of(stable)
         outcome = subject.release_and_wait(candidate, "Failed")
         with_weight = [
             call
             for call in subject.production_writes(mark)
-            if subject.service.group_of(_heaviest(call)) != _group_of(subject, stable)
+            if subject.service.group_of(_heaviest(call)) != home
         ]
         check(not with_weight, f"{candidate} must not get production weight: {with_weight}")
         check(outcome["reason"] == "Deadline", f"the reason should be Deadline: {outcome}")
@@ -115,6 +113,3 @@ def _heaviest(call) -> str:
     pair = call.parameters["Actions"][0]["ForwardConfig"]["TargetGroups"]
     return max(pair, key=lambda one: int(one["Weight"]))["TargetGroupArn"]
 
-
-def _group_of(subject: Subject, revision: str) -> str:
-    return next(group for group in ("a", "b") if subject.region.revision_in(subject.service, group) == revision)

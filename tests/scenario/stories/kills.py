@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Optional
 
 from harness import Call, check, until
-from region import placements, weights_of, writes
+from region import weights_of
 from stories import Stage, story
 from subject import RELEASE_TIMEOUT, Subject
-from judge import judge
-from harness import PROPAGATION
 
 #: Runs side by side, each with its own daemon and tables in the shared sandbox.
-SIDE_BY_SIDE = 3
+SIDE_BY_SIDE = 2
 #: For the call after which the daemon is killed.
 HIT_TIMEOUT = RELEASE_TIMEOUT
 
@@ -117,16 +115,14 @@ def _run(stage: Stage, kind: Kind, kill: Optional[tuple[Run, int]]) -> Run:
             outcome = subject.await_outcome(request)
             check(outcome["outcome"] == kind.outcome, f"it should be {kind.outcome}: {outcome}")
             subject.await_settled()
-        log = sandbox.calls
-        log.settle()
-        verdict = judge(traffic.requests(), writes(log, subject.service), placements(log, subject.service), PROPAGATION)
+        verdict = subject.judge(traffic)
         check(not verdict.leaks and not verdict.strangers, "; ".join(verdict.complaints()))
         unfair = [one for one in verdict.failed if one.revision != candidate or kind is GOOD]
         check(not unfair, f"{len(unfair)} requests failed that should not: {unfair[:1]}")
-        moves = tuple(_told(subject, call) for call in subject.moves(mark) if call.result in ("OK", None))
-        made = {call.resource for call in subject.moves(mark) if call.operation == "CreateTaskSet" and call.done}
+        done = [call for call in subject.moves(mark) if call.done]
+        made = {call.resource for call in done if call.operation == "CreateTaskSet"}
         check(len(made) == 1, f"one task set should be made, these were: {made}")
-        return Run(moves, _end(subject, stable, candidate))
+        return Run(tuple(_told(subject, call) for call in done), _end(subject, stable, candidate))
     finally:
         daemon.end()
 
@@ -136,7 +132,7 @@ def _order_silence(subject: Subject, kill: tuple[Run, int]) -> int:
     reference, point = kill
     operation = reference.moves[point - 1].operation
     earlier = sum(move.operation == operation for move in reference.moves[: point - 1])
-    return subject.world.sandbox.arm(operation, "TimeoutAfter", containing=subject.name, skip=earlier, count=1)
+    return subject.world.sandbox.arm(operation, "timeoutAfter", containing=subject.name, skip=earlier, count=1)
 
 
 def _told(subject: Subject, call: Call) -> Move:

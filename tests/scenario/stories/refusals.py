@@ -46,8 +46,10 @@ def _family_that_exists(subject: Subject, record: dict) -> None:
 def _without_alarm(subject: Subject) -> Iterator[None]:
     alarm = subject.service.alarms["a"]
     subject.region.cloudwatch.delete_alarms(AlarmNames=[alarm])
-    yield
-    subject.region.put_alarm(alarm, subject.service.load_balancer, subject.service.groups["a"])
+    try:
+        yield
+    finally:
+        subject.region.put_alarm(alarm, subject.service.load_balancer, subject.service.groups["a"])
 
 
 @contextmanager
@@ -59,8 +61,10 @@ def _with_foreign_rule(subject: Subject) -> Iterator[None]:
         Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/elsewhere"]}}],
         Actions=[{"Type": "forward", "TargetGroupArn": subject.service.groups["b"]}],
     )
-    yield
-    elb.delete_rule(RuleArn=answer["Rules"][0]["RuleArn"])
+    try:
+        yield
+    finally:
+        elb.delete_rule(RuleArn=answer["Rules"][0]["RuleArn"])
 
 
 @contextmanager
@@ -70,8 +74,10 @@ def _sticky(subject: Subject) -> Iterator[None]:
     pair = before[0]["ForwardConfig"]["TargetGroups"]
     sticky = {"TargetGroups": pair, "TargetGroupStickinessConfig": {"Enabled": True, "DurationSeconds": 60}}
     elb.modify_rule(RuleArn=rule, Actions=[{"Type": "forward", "ForwardConfig": sticky}])
-    yield
-    elb.modify_rule(RuleArn=rule, Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": pair}}])
+    try:
+        yield
+    finally:
+        elb.modify_rule(RuleArn=rule, Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": pair}}])
 
 
 RELEASE_CASES = [
