@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::effect::{Effect, Resource, Shares};
 use crate::model::facts::*;
-use crate::model::{Plan, Revision};
+use crate::model::{Plan, RefusalClass, Revision};
 use crate::records::command::{All, PromoteStep, Verb};
 use crate::records::status::Outcome;
 use crate::records::strategy::{OnTimeout, Pause, Step};
