@@ -665,7 +665,7 @@ fn history(key: &ServiceKey, ended: &Ended) -> HistoryItem {
 }
 
 /// A status for a service of which nothing else can be said.
-fn bare_status(key: &ServiceKey, facts: &Facts, phase: Phase) -> ReleaseStatus {
+pub(super) fn bare_status(key: &ServiceKey, facts: &Facts, phase: Phase) -> ReleaseStatus {
     ReleaseStatus {
         api_version: ApiVersion::V1,
         kind: ReleaseStatusKind::ReleaseStatus,
