@@ -19,6 +19,7 @@ use tracing::{Instrument as _, debug, error, info, warn};
 
 pub mod persist;
 pub mod reconcile;
+mod tell;
 pub mod workqueue;
 
 use crate::ports::{Clock, Permit, StoreError};
@@ -215,9 +216,10 @@ impl Loop {
         if epoch == self.epoch {
             return;
         }
-        match epoch {
-            Some(epoch) => info!(epoch, "holds the lease; reads everything anew"),
-            None => warn!("holds no lease; does nothing"),
+        if let Some(epoch) = epoch {
+            info!(epoch, "holds the lease; reads everything anew");
+        } else {
+            warn!("holds no lease; does nothing");
         }
         self.epoch = epoch;
         self.slots.clear();
@@ -281,7 +283,7 @@ impl Loop {
         let (stop, longest) = (self.shutdown.clone(), self.timing.longest_run);
         let span = tracing::info_span!("reconcile", service = %key, trigger = due.why.name());
         let run = async move {
-            let run = reconciler.run(&key, &mut slot, &permit, &stop);
+            let run = Box::pin(reconciler.run(&key, &mut slot, &permit, &stop));
             let verdict = match tokio::time::timeout(longest.std(), run).await {
                 Ok(verdict) => verdict,
                 Err(_) => reconciler.took_too_long(&mut slot, longest),

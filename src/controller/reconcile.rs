@@ -9,19 +9,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::persist;
+use super::tell::{announce, bare_status, history};
 use super::workqueue::{Lane, Trigger};
 use crate::decide::{Asked, Decision, Input, Limits, Next, Wait, Wish};
-use crate::model::facts::{Ended, Halt, HaltReason};
+use crate::model::facts::{Halt, HaltReason};
 use crate::model::observed::Extra;
-use crate::model::{Action, Answer, Effect, Facts, Need, Observed, Plan, Revision, Seen};
-use crate::ports::{Clock, Cloud, HistoryItem, Permit, StateWrite, Store, StoreError, Wishes};
+use crate::model::{Action, Answer, Effect, Facts, Need, Observed, Plan, Seen};
+use crate::ports::{Clock, Cloud, Permit, StateWrite, Store, StoreError, Wishes};
 use crate::records::check::Refusal;
-use crate::records::desired_release::ApiVersion;
 use crate::records::managed_service::ManagedServiceSpec;
-use crate::records::status::{self, Phase, ReleaseStatusKind, Status, StatusMetadata};
+use crate::records::status::Phase;
 use crate::records::{DesiredReleaseSpec, ReleaseStatus, ServiceKey, Span};
 use crate::telemetry::{Metrics, chain};
 
@@ -75,7 +75,7 @@ pub struct Reconciler {
 /// What the process remembers of a service between runs. Losing it is harmless.
 #[derive(Debug, Default)]
 pub struct Slot {
-    memory: Option<Memory>,
+    memory: Option<Box<Memory>>,
     claim_denied: Option<(String, String)>,
     announced: Option<String>,
     /// Why it waits, in one word.
@@ -204,7 +204,7 @@ impl Reconciler {
         let mut looks = 0;
         let mut needs = BTreeSet::new();
         for _ in 0..TURNS {
-            match self.turn(key, slot, permit, &needs).await {
+            match Box::pin(self.turn(key, slot, permit, &needs)).await {
                 Ok(Turn::AtOnce) => {
                     (looks, needs) = (0, BTreeSet::new());
                 }
@@ -275,7 +275,7 @@ impl Reconciler {
             Some(memory) => memory,
             None => match self.recall(key).await? {
                 None if nothing_asked => return Ok(Turn::Gone),
-                recalled => recalled.unwrap_or_else(Memory::of_a_new_service),
+                recalled => Box::new(recalled.unwrap_or_else(Memory::of_a_new_service)),
             },
         };
         let records = self.read(key, wishes)?;
@@ -315,19 +315,19 @@ impl Reconciler {
         }
         slot.lane = Some(lane_of(&decision.facts));
         slot.shown = Some(Arc::new(status.clone()));
-        announce(slot, &decision.next, &status);
+        announce(&mut slot.announced, &decision.next, &status);
         if nothing_asked && is_over(&decision) {
             return Ok(Turn::Gone);
         }
         let following = Following { key, permit, began_ms, plan: pinned, status };
-        self.follow(slot, memory, decision, following).await
+        Box::pin(self.follow(slot, memory, decision, following)).await
     }
 
     /// Records a decision, then does what it says.
     async fn follow(
         &self,
         slot: &mut Slot,
-        mut memory: Memory,
+        mut memory: Box<Memory>,
         decision: Decision,
         following: Following<'_>,
     ) -> Result<Turn, ReconcileError> {
@@ -337,7 +337,7 @@ impl Reconciler {
         let bound = !claim.is_empty() || !unclaim.is_empty() || !ended.is_empty();
         let why = if matches!(next, Next::Act(_)) {
             Some("intent")
-        } else if bound || self.changed(&memory, &facts, &following.status) {
+        } else if bound || changed(&memory, &facts, &following.status) {
             Some("change")
         } else {
             self.checkpoint_due(&memory, &facts).then_some("checkpoint")
@@ -465,8 +465,8 @@ impl Reconciler {
         let now = self.clock.now();
         let commands = wishes.commands.into_iter().map(|(id, command)| wish(id, command, now)).collect();
         guarded("reading the records", || Records {
-            service: asked(wishes.service.as_ref().map(|item| (self.core.read_service)(key, item))),
-            desired: asked(wishes.desired.as_ref().map(|item| (self.core.read_desired)(key, item))),
+            service: asked(key, wishes.service.as_ref(), self.core.read_service),
+            desired: asked(key, wishes.desired.as_ref(), self.core.read_desired),
             commands,
         })
     }
@@ -519,11 +519,6 @@ impl Reconciler {
         };
         error!(panics = slot.panics, detail = slot.panic_detail, "halted: its passes panic");
         self.write(&following, memory, write, "panicked").await
-    }
-
-    fn changed(&self, memory: &Memory, facts: &Facts, status: &ReleaseStatus) -> bool {
-        memory.facts.without_clocks() != facts.without_clocks()
-            || persist::differs(memory.status.as_ref(), status)
     }
 
     fn checkpoint_due(&self, memory: &Memory, facts: &Facts) -> bool {
@@ -598,6 +593,12 @@ pub fn plan_to_observe(
     }
 }
 
+/// Whether more than time has passed.
+fn changed(memory: &Memory, facts: &Facts, status: &ReleaseStatus) -> bool {
+    memory.facts.without_clocks() != facts.without_clocks()
+        || persist::differs(memory.status.as_ref(), status)
+}
+
 fn nothing_to_observe() -> Observed {
     Observed {
         service: Seen::Unknown("there is no valid record to look by".to_owned()),
@@ -607,11 +608,17 @@ fn nothing_to_observe() -> Observed {
     }
 }
 
-fn asked<T>(read: Option<Read<T>>) -> Asked<T> {
-    match read {
-        None => Asked::Absent,
-        Some(Ok((spec, hash))) => Asked::Valid { spec, hash },
-        Some(Err((refusal, hash))) => Asked::Invalid { refusal, hash },
+fn asked<T>(
+    key: &ServiceKey,
+    item: Option<&serde_json::Value>,
+    read: fn(&ServiceKey, &serde_json::Value) -> Read<T>,
+) -> Asked<T> {
+    let Some(item) = item else {
+        return Asked::Absent;
+    };
+    match read(key, item) {
+        Ok((spec, hash)) => Asked::Valid { spec, hash },
+        Err((refusal, hash)) => Asked::Invalid { refusal, hash },
     }
 }
 
@@ -645,74 +652,6 @@ fn lane_of(facts: &Facts) -> Lane {
         None if facts.pending.is_some() => Lane::New,
         None => Lane::Idle,
     }
-}
-
-fn history(key: &ServiceKey, ended: &Ended) -> HistoryItem {
-    let asked = &ended.identity.task_definition;
-    HistoryItem {
-        generation: ended.release.generation,
-        attempt: ended.release.attempt,
-        release: format!("{}-{}", key.name(), ended.release),
-        outcome: ended.outcome,
-        reason: ended.reason.clone(),
-        message: ended.message.clone(),
-        revision: asked.parse::<Revision>().map_or_else(|_| asked.clone(), |revision| revision.to_string()),
-        strategy: ended.strategy.clone(),
-        request_id: ended.identity.request_id.clone(),
-        started_at: ended.started_at,
-        ended_at: ended.at,
-    }
-}
-
-/// A status for a service of which nothing else can be said.
-pub(super) fn bare_status(key: &ServiceKey, facts: &Facts, phase: Phase) -> ReleaseStatus {
-    ReleaseStatus {
-        api_version: ApiVersion::V1,
-        kind: ReleaseStatusKind::ReleaseStatus,
-        metadata: StatusMetadata {
-            namespace: key.namespace().to_owned(),
-            name: key.name().to_owned(),
-            uid: facts.uid.clone(),
-        },
-        status: Status {
-            observed_generation: facts.generation,
-            observed: status::Observed::default(),
-            phase,
-            release: None,
-            traffic: Vec::new(),
-            task_sets: Vec::new(),
-            alarms: Vec::new(),
-            waiting_on: None,
-            conditions: Vec::new(),
-            last_outcome: None,
-            quarantined: Vec::new(),
-            retained: None,
-            commands: Vec::new(),
-        },
-    }
-}
-
-/// One line when what is done changes; looking twice is not doing.
-fn announce(slot: &mut Slot, next: &Next, status: &ReleaseStatus) {
-    let doing = match next {
-        Next::Act(action) => action.effect.to_string(),
-        Next::Look(_) | Next::Again => return,
-        Next::Wait(wait) => format!("wait for {}", wait.on.name()),
-        Next::Settled => "settled".to_owned(),
-        Next::Halted(halt) => format!("halted: {:?}", halt.reason),
-    };
-    let reason = match (&status.status.waiting_on, next) {
-        (_, Next::Halted(halt)) => halt.detail.as_str(),
-        (Some(waiting), _) => waiting.message.as_str(),
-        (None, _) => "",
-    };
-    if slot.announced.as_deref() == Some(doing.as_str()) {
-        debug!(doing, reason, "still");
-        return;
-    }
-    let from = slot.announced.as_deref().unwrap_or("nothing");
-    info!(from, to = doing, reason, "changed");
-    slot.announced = Some(doing);
 }
 
 /// Calls a pure function; a panic stays with this service.
