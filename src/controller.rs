@@ -17,9 +17,11 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, info, warn};
 
+pub mod inputs;
 pub mod persist;
 pub mod reconcile;
 mod tell;
+pub mod trouble;
 pub mod workqueue;
 
 use crate::ports::{Clock, Permit, StoreError};
@@ -396,7 +398,7 @@ impl Loop {
         };
         self.reconciler.metrics.panicked();
         let detail = match error.try_into_panic() {
-            Ok(payload) => reconcile::panic_text(payload.as_ref()),
+            Ok(payload) => trouble::panic_text(payload.as_ref()),
             Err(cancelled) => cancelled.to_string(),
         };
         error!(service = %key, detail, "a run was lost; the other services go on");

@@ -5,24 +5,22 @@
 //! `decide` knows. A run never learns why it was started.
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use super::inputs::{Core, Records, nothing_to_observe, plan_to_observe};
 use super::persist;
 use super::tell::{announce, bare_status, history};
+use super::trouble::{ReconcileError, backoff, guarded, store};
 use super::workqueue::{Lane, Trigger};
-use crate::decide::{Asked, Decision, Input, Limits, Next, Wait, Wish};
+use crate::decide::{Decision, Input, Limits, Next, Wait};
 use crate::model::facts::{Halt, HaltReason};
-use crate::model::observed::Extra;
-use crate::model::{Action, Answer, Effect, Facts, Need, Observed, Plan, Seen};
-use crate::ports::{Clock, Cloud, Permit, StateWrite, Store, StoreError, Wishes};
-use crate::records::check::Refusal;
-use crate::records::managed_service::ManagedServiceSpec;
+use crate::model::{Action, Answer, Facts, Need, Plan};
+use crate::ports::{Clock, Cloud, Permit, StateWrite, Store, StoreError};
 use crate::records::status::Phase;
-use crate::records::{DesiredReleaseSpec, ReleaseStatus, ServiceKey, Span};
+use crate::records::{ReleaseStatus, ServiceKey, Span};
 use crate::telemetry::{Metrics, chain};
 
 /// Turns in one run; then the others get theirs.
@@ -33,26 +31,6 @@ pub const LOOKS: u32 = 4;
 pub const PANICS: u32 = 3;
 /// Nothing comes again sooner, whatever a decision says.
 const SOONEST: Span = Span::from_millis(100);
-
-/// A record read as a spec with its hash, or refused with the hash of whatever is there.
-pub type Read<T> = Result<(T, String), (Refusal, String)>;
-
-/// The pure functions that a run calls. Tests bring their own.
-#[derive(Clone, Copy, Debug)]
-pub struct Core {
-    /// Chooses the next move.
-    pub decide: fn(&Input<'_>) -> Decision,
-    /// Takes an effect's answer into the facts.
-    pub settle: fn(&Facts, &Effect, &Answer, u64) -> Facts,
-    /// Says for people what was decided; the last argument is what was said before.
-    pub explain: fn(&Input<'_>, &Decision, Option<&ReleaseStatus>) -> ReleaseStatus,
-    /// Reads and checks a `ManagedService`.
-    pub read_service: fn(&ServiceKey, &serde_json::Value) -> Read<ManagedServiceSpec>,
-    /// Reads and checks a `DesiredRelease`.
-    pub read_desired: fn(&ServiceKey, &serde_json::Value) -> Read<DesiredReleaseSpec>,
-    /// What to look at while no plan is pinned.
-    pub observing: fn(&ManagedServiceSpec) -> Plan,
-}
 
 /// Everything a run needs.
 pub struct Reconciler {
@@ -118,52 +96,6 @@ struct Memory {
     needs: BTreeSet<Need>,
 }
 
-/// Why a run failed. It comes again later.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// The table did not do it.
-    #[error("failed to {doing}")]
-    Store {
-        /// What was tried.
-        doing: &'static str,
-        /// Why.
-        #[source]
-        source: StoreError,
-    },
-    /// The pure part panicked.
-    #[error("panicked while {doing}: {detail}")]
-    Panicked {
-        /// In which function.
-        doing: &'static str,
-        /// Its message.
-        detail: String,
-    },
-    /// The run was dropped.
-    #[error("the run took longer than {longest}")]
-    TooLong {
-        /// What it may take.
-        longest: Span,
-    },
-    /// The lease ended: this process must not go on.
-    #[error("the lease does not outlast one more operation")]
-    LeaseEnding,
-}
-
-impl ReconcileError {
-    /// For metrics.
-    pub const fn category(&self) -> &'static str {
-        match self {
-            Self::Store { source: StoreError::Conflict { .. }, .. } => "conflict",
-            Self::Store { source: StoreError::NoLease, .. } | Self::LeaseEnding => "no_lease",
-            Self::Store { source: StoreError::TooNew { .. }, .. } => "too_new",
-            Self::Store { source: StoreError::Damaged { .. }, .. } => "damaged",
-            Self::Store { .. } => "store",
-            Self::Panicked { .. } => "panicked",
-            Self::TooLong { .. } => "too_long",
-        }
-    }
-}
-
 /// How a run ended.
 #[derive(Debug)]
 pub struct Verdict {
@@ -183,13 +115,6 @@ enum Turn {
     Look(BTreeSet<Need>),
     Later(Span, &'static str),
     Gone,
-}
-
-/// The records as one turn read them.
-struct Records {
-    service: Asked<ManagedServiceSpec>,
-    desired: Asked<DesiredReleaseSpec>,
-    commands: Vec<Wish>,
 }
 
 impl Reconciler {
@@ -278,7 +203,7 @@ impl Reconciler {
                 recalled => Box::new(recalled.unwrap_or_else(Memory::of_a_new_service)),
             },
         };
-        let records = self.read(key, wishes)?;
+        let records = Records::read(&self.core, key, wishes, self.clock.now())?;
         if slot.panics >= PANICS && memory.facts.halted.is_none() {
             self.halt_for_panics(key, slot, &mut memory, permit).await?;
         }
@@ -461,16 +386,6 @@ impl Reconciler {
         }))
     }
 
-    fn read(&self, key: &ServiceKey, wishes: Wishes) -> Result<Records, ReconcileError> {
-        let now = self.clock.now();
-        let commands = wishes.commands.into_iter().map(|(id, command)| wish(id, command, now)).collect();
-        guarded("reading the records", || Records {
-            service: asked(key, wishes.service.as_ref(), self.core.read_service),
-            desired: asked(key, wishes.desired.as_ref(), self.core.read_desired),
-            commands,
-        })
-    }
-
     /// A status that cannot be told must not keep a decision from being followed.
     fn explain(
         &self,
@@ -579,58 +494,10 @@ impl Verdict {
     }
 }
 
-/// The plan that a pass looks by: the pinned one while anything made under it is left, else the record's.
-pub fn plan_to_observe(
-    facts: &Facts,
-    service: &Asked<ManagedServiceSpec>,
-    observing: fn(&ManagedServiceSpec) -> Plan,
-) -> Option<Plan> {
-    let in_use = facts.release.is_some() || facts.retained.is_some() || !facts.cleanups.is_empty();
-    match (&facts.plan, service) {
-        (Some(pinned), _) if in_use => Some(pinned.clone()),
-        (_, Asked::Valid { spec, .. }) => Some(observing(spec)),
-        (pinned, _) => pinned.clone(),
-    }
-}
-
 /// Whether more than time has passed.
 fn changed(memory: &Memory, facts: &Facts, status: &ReleaseStatus) -> bool {
     memory.facts.without_clocks() != facts.without_clocks()
         || persist::differs(memory.status.as_ref(), status)
-}
-
-fn nothing_to_observe() -> Observed {
-    Observed {
-        service: Seen::Unknown("there is no valid record to look by".to_owned()),
-        routes: std::collections::BTreeMap::new(),
-        alarms: std::collections::BTreeMap::new(),
-        extra: Extra::default(),
-    }
-}
-
-fn asked<T>(
-    key: &ServiceKey,
-    item: Option<&serde_json::Value>,
-    read: fn(&ServiceKey, &serde_json::Value) -> Read<T>,
-) -> Asked<T> {
-    let Some(item) = item else {
-        return Asked::Absent;
-    };
-    match read(key, item) {
-        Ok((spec, hash)) => Asked::Valid { spec, hash },
-        Err((refusal, hash)) => Asked::Invalid { refusal, hash },
-    }
-}
-
-fn wish(id: String, command: Result<crate::records::Command, String>, now: jiff::Timestamp) -> Wish {
-    let made = ulid::Ulid::from_string(&id).ok().and_then(|ulid| {
-        let since_1970 = i64::try_from(ulid.timestamp_ms()).ok()?;
-        jiff::Timestamp::from_millisecond(since_1970).ok()
-    });
-    match made {
-        Some(made) => Wish { id, age: Span::between(made, now), command },
-        None => Wish { id, age: Span::ZERO, command: Err("its sort key is not a ULID".to_owned()) },
-    }
 }
 
 /// Nothing is asked, nothing is left and nothing is to be written.
@@ -652,30 +519,4 @@ fn lane_of(facts: &Facts) -> Lane {
         None if facts.pending.is_some() => Lane::New,
         None => Lane::Idle,
     }
-}
-
-/// Calls a pure function; a panic stays with this service.
-fn guarded<T>(doing: &'static str, pure: impl FnOnce() -> T) -> Result<T, ReconcileError> {
-    catch_unwind(AssertUnwindSafe(pure)).map_err(|payload| {
-        let detail = panic_text(payload.as_ref());
-        ReconcileError::Panicked { doing, detail }
-    })
-}
-
-/// What a panic said.
-pub(super) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without words".to_owned())
-}
-
-fn store(doing: &'static str) -> impl Fn(StoreError) -> ReconcileError {
-    move |source| ReconcileError::Store { doing, source }
-}
-
-/// `poll`, doubled with each failure in a row: up to 5 s while a release is under way, which may be one that goes
-/// back, else up to a minute.
-fn backoff(poll: Span, failures: u32, urgent: bool) -> Span {
-    let cap = Span::from_secs(if urgent { 5 } else { 60 });
-    poll.times(1 << failures.saturating_sub(1).min(10)).min(cap)
 }

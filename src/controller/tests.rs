@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use tokio::time::{advance, sleep};
 
-use super::reconcile::Core;
+use super::inputs::Core;
 use super::tell::bare_status;
 use super::*;
 use crate::clock::TokioClock;
