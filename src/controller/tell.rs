@@ -56,25 +56,32 @@ pub(super) fn bare_status(key: &ServiceKey, facts: &Facts, phase: Phase) -> Rele
     }
 }
 
-/// One line when what is done changes; looking twice is not doing.
+/// One line when what is done changes; a debug line when it is still the same.
 pub(super) fn announce(announced: &mut Option<String>, next: &Next, status: &ReleaseStatus) {
-    let doing = match next {
-        Next::Act(action) => action.effect.to_string(),
-        Next::Look(_) | Next::Again => return,
-        Next::Wait(wait) => format!("wait for {}", wait.on.name()),
-        Next::Settled => "settled".to_owned(),
-        Next::Halted(halt) => format!("halted: {:?}", halt.reason),
-    };
     let reason = match (&status.status.waiting_on, next) {
         (_, Next::Halted(halt)) => halt.detail.as_str(),
         (Some(waiting), _) => waiting.message.as_str(),
         (None, _) => "",
     };
-    if announced.as_deref() == Some(doing.as_str()) {
-        debug!(doing, reason, "still");
-        return;
+    if let Some((from, to)) = change(announced, next) {
+        info!(from, to, reason, "changed");
+    } else {
+        debug!(doing = announced.as_deref(), reason, "still");
     }
-    let from = announced.as_deref().unwrap_or("nothing");
-    info!(from, to = doing, reason, "changed");
-    *announced = Some(doing);
+}
+
+/// From what to what, when it changed. Looking twice is not doing.
+pub(super) fn change(announced: &mut Option<String>, next: &Next) -> Option<(String, String)> {
+    let doing = match next {
+        Next::Act(action) => action.effect.to_string(),
+        Next::Look(_) | Next::Again => return None,
+        Next::Wait(wait) => format!("wait for {}", wait.on.name()),
+        Next::Settled => "settled".to_owned(),
+        Next::Halted(halt) => format!("halted: {:?}", halt.reason),
+    };
+    if announced.as_ref() == Some(&doing) {
+        return None;
+    }
+    let from = announced.replace(doing.clone()).unwrap_or_else(|| "nothing".to_owned());
+    Some((from, doing))
 }

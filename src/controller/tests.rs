@@ -7,11 +7,11 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use tokio::time::{advance, sleep};
 
-use super::inputs::Core;
-use super::tell::bare_status;
+use super::inputs::{Core, Read};
+use super::tell::{bare_status, change};
 use super::*;
 use crate::clock::TokioClock;
-use crate::decide::{Decision, Input, Limits, Next, Wait, WaitingOn};
+use crate::decide::{Asked, Decision, Input, Limits, Next, Wait, WaitingOn};
 use crate::model::facts::{HaltReason, Outstanding, Pending};
 use crate::model::observed::Extra;
 use crate::model::{
@@ -20,7 +20,7 @@ use crate::model::{
 use crate::ports::{Cloud, Remembered, StateWrite, Store, Wishes};
 use crate::records::managed_service::ManagedServiceSpec;
 use crate::records::status::Phase;
-use crate::records::{Group, Percent};
+use crate::records::{DesiredReleaseSpec, Group, Percent};
 use crate::telemetry::Metrics;
 
 const POLL: Span = Span::from_secs(2);
@@ -188,6 +188,7 @@ fn explain(input: &Input<'_>, decision: &Decision, _: Option<&ReleaseStatus>) ->
             until: input.now,
             deadline: None,
             then: "go on".to_owned(),
+            otherwise: None,
         });
     }
     status
@@ -208,17 +209,38 @@ fn spec(family: &str) -> serde_json::Value {
     })
 }
 
+#[expect(
+    clippy::result_large_err,
+    clippy::unnecessary_wraps,
+    clippy::unwrap_in_result,
+    reason = "it stands in for the real reader, whose shape it must have"
+)]
+fn read_service(_: &ServiceKey, item: &serde_json::Value) -> Read<ManagedServiceSpec> {
+    Ok((
+        serde_json::from_value(item["spec"].clone()).expect("the spec of these tests"),
+        "sha256:1".to_owned(),
+    ))
+}
+
+#[expect(clippy::result_large_err, reason = "as above")]
+fn read_desired(_: &ServiceKey, _: &serde_json::Value) -> Read<DesiredReleaseSpec> {
+    unreachable!("these tests write no desired releases")
+}
+
 fn core() -> Core {
     Core {
         decide: scripted,
         settle,
         explain,
-        read_service: |_, item| {
-            let spec: ManagedServiceSpec = serde_json::from_value(item["spec"].clone()).unwrap();
-            Ok((spec, "sha256:1".to_owned()))
+        read_service,
+        read_desired,
+        plan_to_observe: |facts, service| match service {
+            Asked::Valid { spec, .. } => {
+                Some(Plan { spec: spec.clone(), strategy: String::new(), steps: Vec::new() })
+            }
+            Asked::Absent | Asked::Invalid { .. } => facts.plan.clone(),
         },
-        read_desired: |_, _| unreachable!("these tests write no desired releases"),
-        observing: |spec| Plan { spec: spec.clone(), strategy: String::new(), steps: Vec::new() },
+        violations: |_, _| Vec::new(),
     }
 }
 
@@ -548,43 +570,43 @@ async fn a_lost_answer_is_settled_as_unknown() {
     assert!(text.contains("pointsman_effects_total{effect=\"SetWeights\",result=\"refused\"} 1"));
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+#[test]
+fn a_change_of_what_is_done_is_said_once() {
+    let waiting = wait(Facts::default()).next;
+    let mut announced = None;
+    let said: Vec<(String, String)> =
+        [&waiting, &waiting, &Next::Again, &waiting, &Next::Settled, &Next::Settled, &Next::Act(shift())]
+            .into_iter()
+            .filter_map(|next| change(&mut announced, next))
+            .collect();
+    let said: Vec<(&str, &str)> = said.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+    assert_eq!(
+        said,
+        [
+            ("nothing", "wait for TestHold"),
+            ("wait for TestHold", "settled"),
+            ("settled", "set route public to a 100 % / b 0 %"),
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_what_is_done_is_logged_once() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::INFO)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+async fn an_effect_that_is_repeated_is_announced_again_under_this_runs_condition() {
     let mut bench = Bench::new();
-    script(|input| wait(input.facts.clone()));
-    for _ in 0..5 {
-        bench.run().await;
-    }
-    script(|input| decision(input.facts.clone(), Next::Settled));
-    for _ in 0..5 {
-        bench.run().await;
-    }
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let changes: Vec<&str> = text.lines().filter(|line| line.contains("changed")).collect();
-    assert_eq!(changes.len(), 2, "{text}");
-    assert!(changes[0].contains("to=\"wait for TestHold\" reason=\"waits; 2s left\""), "{text}");
-    assert!(changes[1].contains("from=\"wait for TestHold\" to=\"settled\""), "{text}");
+    bench.reconciler.core.explain =
+        |input, decision, _| bare_status(input.key, &decision.facts, Phase::Pending);
+    bench.fake.inner().answer = Some(Answer::Unknown { message: "timed out".to_owned() });
+    script(act_once);
+    bench.run().await;
+    let before = bench.fake.log().len();
+    // The facts hold the very same effect already: nothing changes but that it is sent once more.
+    let mut repeated = false;
+    script(move |input| {
+        let facts = input.facts.clone();
+        if std::mem::replace(&mut repeated, true) { wait(facts) } else { decision(facts, Next::Act(shift())) }
+    });
+    bench.run().await;
+    assert_eq!(bench.fake.log()[before..][..3], ["write 1 outstanding 1", "call", "answer"]);
 }
 
 /// The whole loop under way.
