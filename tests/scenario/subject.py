@@ -152,8 +152,9 @@ class Subject:
     # --- what the status says
 
     def status(self) -> dict:
-        """The attribute `status` of the state item; empty before the first pass."""
-        return self.region.get(self.tables.state, f"state#{NAMESPACE}/{self.name}", "current").get("status", {})
+        """What the `ReleaseStatus` document in the state item says; empty before the first pass."""
+        item = self.region.get(self.tables.state, f"state#{NAMESPACE}/{self.name}", "current")
+        return item.get("status", {}).get("status", {})
 
     def release(self) -> dict:
         """The release in flight, or the last one."""
