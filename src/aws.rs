@@ -1,1 +1,113 @@
-//! Under construction.
+//! Reads and changes AWS: the adapters behind [`ports::Cloud`](crate::ports::Cloud).
+//!
+//! - [`clients`]: SDK clients with explicit time-outs; mutations are sent once.
+//! - [`lease_gate`]: no mutation is transmitted without the lease.
+//! - [`budget`]: our share of AWS's request quotas, with a reserve for rollbacks.
+//! - [`batch`]: one call for many services.
+//! - [`ecs`], [`elb`], [`cloudwatch`]: the calls, and what their answers mean.
+//! - [`error`]: operation × error code → what it means, as data.
+//! - [`permissions`]: operation → IAM actions, as data.
+//!
+//! **Architecture Invariant:** nothing here decides. An answer that is not understood is `Seen::Unknown` or
+//! `Answer::Unknown`, never a guess.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::model::{Action, Answer, Need, Observed, Plan};
+use crate::ports::{Clock, Cloud, Permit};
+use crate::records::Span;
+
+pub mod batch;
+pub mod budget;
+mod carry_out;
+pub mod clients;
+pub mod cloudwatch;
+pub mod ecs;
+pub mod elb;
+pub mod error;
+pub mod lease_gate;
+mod observe;
+pub mod permissions;
+
+use batch::Batcher;
+use budget::{Limiter, Rates};
+pub use clients::{Clients, load_config};
+
+/// Settings of the adapters.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long a round of reads stays open for others to join. Default 15 ms: nothing beside a call to AWS,
+    /// and long enough for every service whose poll is due in the same tick.
+    pub window: Span,
+    /// Request budget.
+    pub rates: Rates,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { window: Span::from_millis(15), rates: Rates::default() }
+    }
+}
+
+/// One account and region of AWS. Cheap to clone; all clones share rounds and budget, so there must be one per
+/// account and region, not one per service.
+#[derive(Clone)]
+pub struct AwsCloud {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for AwsCloud {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AwsCloud").field("limiter", &self.inner.limiter).finish_non_exhaustive()
+    }
+}
+
+/// What all clones share.
+struct Inner {
+    clients: Clients,
+    limiter: Limiter,
+    ecs: ecs::Ecs,
+    elb: elb::Elb,
+    services: Batcher<ecs::Services>,
+    rules: Batcher<elb::Rules>,
+    listeners: Batcher<elb::Listeners>,
+    alarms: Batcher<cloudwatch::Alarms>,
+}
+
+impl AwsCloud {
+    /// Adapters over these clients. `clock` feeds the request budget. Needs a tokio runtime when used.
+    pub fn new(clients: Clients, settings: &Settings, clock: Arc<dyn Clock>) -> Self {
+        let limiter = Limiter::new(&settings.rates, clock);
+        let elb = elb::Elb { client: clients.elb.clone(), limiter: limiter.clone() };
+        let services = ecs::Services { client: clients.ecs.clone(), limiter: limiter.clone() };
+        let alarms = cloudwatch::Alarms { client: clients.cloudwatch.clone(), limiter: limiter.clone() };
+        let inner = Inner {
+            ecs: ecs::Ecs { client: clients.ecs.clone(), limiter: limiter.clone() },
+            services: Batcher::new(services, settings.window),
+            rules: Batcher::new(elb::Rules(elb.clone()), settings.window),
+            listeners: Batcher::new(elb::Listeners(elb.clone()), settings.window),
+            alarms: Batcher::new(alarms, settings.window),
+            elb,
+            clients,
+            limiter,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+#[async_trait]
+impl Cloud for AwsCloud {
+    async fn observe(&self, plan: &Plan, needs: &BTreeSet<Need>) -> Observed {
+        self.inner.observe(plan, needs).await
+    }
+
+    async fn carry_out(&self, plan: &Plan, action: &Action, permit: &Permit) -> Answer {
+        self.inner.carry_out(plan, action, permit).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

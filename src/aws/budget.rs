@@ -1,0 +1,293 @@
+//! How many requests of each API family we allow ourselves, so that polling never costs a rollback its turn.
+//!
+//! AWS counts requests per account and region, and other people's tools draw on the same buckets
+//! (`aws-facts.md` §4). The arithmetic is here, free of I/O; [`Limiter`] only adds the clock and the sleep.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::error::CallError;
+use crate::ports::Clock;
+use crate::records::Span;
+
+/// API families that AWS, or we, count together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// `DescribeServices`.
+    Services,
+    /// Task-set mutations; in no published bucket (`aws-facts.md` §4.1), so they get a modest one.
+    TaskSets,
+    /// `DescribeTasks`, `ListTasks`, `DescribeTaskDefinition`.
+    Tasks,
+    /// Every ELB `Describe…`.
+    ElbRead,
+    /// `ModifyRule`, `ModifyListener`: they draw on the ELB account bucket as well.
+    ElbWrite,
+    /// `DescribeAlarms`: shared with ECS-native and `CodeDeploy` releases, whose rollbacks we must not starve.
+    Alarms,
+    /// `DescribeAlarmHistory`.
+    AlarmHistory,
+}
+
+/// Who asks. Each bucket keeps reserves that the less urgent may not touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Observation.
+    Look,
+    /// Work that brings a release forward or cleans up.
+    Forward,
+    /// Traffic back to stable.
+    Rollback,
+}
+
+/// One bucket's figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens when full; at least 1.
+    pub burst: u32,
+    /// Refill, tokens a second; at least 1.
+    pub per_second: u32,
+    /// What [`Urgency::Look`] must leave, below `burst`.
+    pub kept_from_looks: u32,
+    /// What [`Urgency::Forward`] must leave, below `burst`.
+    pub kept_from_forward: u32,
+}
+
+/// All figures. The default takes at most half of AWS's published quotas for what others need too, and all of
+/// the ELB mutations, most of them reserved for rollbacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// AWS: 100 burst, 20/s.
+    pub services: Rate,
+    /// AWS: unpublished.
+    pub task_sets: Rate,
+    /// AWS: 100 burst, 20/s.
+    pub tasks: Rate,
+    /// AWS: 40 burst, 10/s, all ELB calls of the account.
+    pub elb: Rate,
+    /// AWS: 20 burst, 3/s.
+    pub elb_write: Rate,
+    /// AWS: 9/s.
+    pub alarms: Rate,
+    /// AWS: 20/s.
+    pub alarm_history: Rate,
+    /// The longest that a read, or a rollback, waits for its turn; forward work is refused at once, the next
+    /// pass comes soon enough.
+    pub longest_wait: Span,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        let plain = |burst, per_second| Rate { burst, per_second, kept_from_looks: 0, kept_from_forward: 0 };
+        Self {
+            services: plain(50, 10),
+            task_sets: plain(20, 5),
+            tasks: plain(50, 10),
+            // A rollback is one read and one write; ten pairs are always there.
+            elb: Rate { burst: 40, per_second: 10, kept_from_looks: 20, kept_from_forward: 10 },
+            elb_write: Rate { burst: 20, per_second: 3, kept_from_looks: 0, kept_from_forward: 15 },
+            alarms: plain(6, 3),
+            alarm_history: plain(10, 5),
+            longest_wait: Span::from_secs(2),
+        }
+    }
+}
+
+/// A token bucket in thousandths of a token.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    rate: Rate,
+    milli: u64,
+    at_ms: u64,
+}
+
+impl Bucket {
+    const fn full(rate: Rate) -> Self {
+        Self { rate, milli: rate.burst as u64 * 1000, at_ms: 0 }
+    }
+
+    fn refill(&mut self, now_ms: u64) {
+        let passed = now_ms.saturating_sub(self.at_ms);
+        self.at_ms = self.at_ms.max(now_ms);
+        let earned = passed.saturating_mul(u64::from(self.rate.per_second));
+        self.milli = self.milli.saturating_add(earned).min(u64::from(self.rate.burst) * 1000);
+    }
+
+    /// Milliseconds until `urgency` may take a token; 0: now.
+    fn missing_ms(&self, urgency: Urgency) -> u64 {
+        let kept = match urgency {
+            Urgency::Look => self.rate.kept_from_looks,
+            Urgency::Forward => self.rate.kept_from_forward,
+            Urgency::Rollback => 0,
+        };
+        let wanted = (u64::from(kept) + 1) * 1000;
+        wanted.saturating_sub(self.milli).div_ceil(u64::from(self.rate.per_second.max(1)))
+    }
+
+    fn take(&mut self) {
+        self.milli = self.milli.saturating_sub(1000);
+    }
+}
+
+/// The buckets.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    services: Bucket,
+    task_sets: Bucket,
+    tasks: Bucket,
+    elb: Bucket,
+    elb_write: Bucket,
+    alarms: Bucket,
+    alarm_history: Bucket,
+}
+
+impl Budget {
+    /// All buckets full.
+    pub const fn new(rates: &Rates) -> Self {
+        Self {
+            services: Bucket::full(rates.services),
+            task_sets: Bucket::full(rates.task_sets),
+            tasks: Bucket::full(rates.tasks),
+            elb: Bucket::full(rates.elb),
+            elb_write: Bucket::full(rates.elb_write),
+            alarms: Bucket::full(rates.alarms),
+            alarm_history: Bucket::full(rates.alarm_history),
+        }
+    }
+
+    /// Takes one request's tokens, from all buckets it counts in or from none.
+    ///
+    /// # Errors
+    /// The milliseconds after which it is worth asking again.
+    pub fn take(&mut self, family: Family, urgency: Urgency, now_ms: u64) -> Result<(), u64> {
+        let (first, second) = match family {
+            Family::Services => (&mut self.services, None),
+            Family::TaskSets => (&mut self.task_sets, None),
+            Family::Tasks => (&mut self.tasks, None),
+            Family::ElbRead => (&mut self.elb, None),
+            Family::ElbWrite => (&mut self.elb, Some(&mut self.elb_write)),
+            Family::Alarms => (&mut self.alarms, None),
+            Family::AlarmHistory => (&mut self.alarm_history, None),
+        };
+        let mut buckets = std::iter::once(first).chain(second).collect::<Vec<_>>();
+        let mut missing = 0;
+        for bucket in &mut buckets {
+            bucket.refill(now_ms);
+            missing = missing.max(bucket.missing_ms(urgency));
+        }
+        if missing > 0 {
+            return Err(missing);
+        }
+        for bucket in buckets {
+            bucket.take();
+        }
+        Ok(())
+    }
+}
+
+/// A [`Budget`] with a clock, shared by everything that calls AWS.
+#[derive(Clone)]
+pub struct Limiter {
+    budget: Arc<Mutex<Budget>>,
+    longest_wait_ms: u64,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Limiter").field("budget", &self.budget).finish_non_exhaustive()
+    }
+}
+
+/// Turns that one request waits for at most; with [`Rates::longest_wait`] this bounds the loop.
+const MOST_TURNS: u32 = 50;
+
+impl Limiter {
+    /// All buckets full.
+    pub fn new(rates: &Rates, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            budget: Arc::new(Mutex::new(Budget::new(rates))),
+            longest_wait_ms: rates.longest_wait.millis(),
+            clock,
+        }
+    }
+
+    /// Waits, within bounds, until `operation` may be sent.
+    pub async fn turn(
+        &self,
+        operation: &'static str,
+        family: Family,
+        urgency: Urgency,
+    ) -> Result<(), CallError> {
+        let patience = if urgency == Urgency::Forward { 0 } else { self.longest_wait_ms };
+        let mut waited = 0;
+        for _ in 0..MOST_TURNS {
+            let taken = {
+                let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+                budget.take(family, urgency, self.clock.monotonic_ms())
+            };
+            let Err(missing) = taken else { return Ok(()) };
+            if waited + missing > patience {
+                break;
+            }
+            waited += missing;
+            tokio::time::sleep(std::time::Duration::from_millis(missing)).await;
+        }
+        Err(CallError::budget(operation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(budget: &mut Budget, family: Family, urgency: Urgency, now_ms: u64) -> usize {
+        std::iter::repeat_with(|| budget.take(family, urgency, now_ms)).take_while(Result::is_ok).count()
+    }
+
+    #[test]
+    fn forward_writes_leave_the_reserve_to_rollbacks() {
+        let mut budget = Budget::new(&Rates::default());
+        assert_eq!(taken(&mut budget, Family::ElbWrite, Urgency::Forward, 0), 5);
+        assert_eq!(taken(&mut budget, Family::ElbWrite, Urgency::Rollback, 0), 15);
+    }
+
+    #[test]
+    fn a_storm_of_rollbacks_goes_on_at_three_a_second() {
+        let mut budget = Budget::new(&Rates::default());
+        assert_eq!(taken(&mut budget, Family::ElbWrite, Urgency::Rollback, 0), 20);
+        assert_eq!(budget.take(Family::ElbWrite, Urgency::Rollback, 0), Err(334));
+        assert_eq!(
+            taken(&mut budget, Family::ElbWrite, Urgency::Rollback, 10_000),
+            20,
+            "never above the burst"
+        );
+        assert_eq!(taken(&mut budget, Family::ElbWrite, Urgency::Rollback, 11_000), 3);
+    }
+
+    #[test]
+    fn looking_never_costs_a_rollback_its_turn() {
+        let mut budget = Budget::new(&Rates::default());
+        assert_eq!(taken(&mut budget, Family::ElbRead, Urgency::Look, 0), 20);
+        let pairs = std::iter::repeat_with(|| {
+            budget.take(Family::ElbRead, Urgency::Rollback, 0)?;
+            budget.take(Family::ElbWrite, Urgency::Rollback, 0)
+        });
+        assert_eq!(pairs.take_while(Result::is_ok).count(), 10);
+    }
+
+    #[test]
+    fn a_write_that_one_bucket_refuses_takes_nothing_from_the_other() {
+        let mut budget = Budget::new(&Rates::default());
+        taken(&mut budget, Family::ElbWrite, Urgency::Rollback, 0);
+        assert!(budget.take(Family::ElbWrite, Urgency::Rollback, 0).is_err());
+        assert_eq!(taken(&mut budget, Family::ElbRead, Urgency::Rollback, 0), 20, "40 less the 20 writes");
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_goes_back_earns_nothing() {
+        let mut budget = Budget::new(&Rates::default());
+        assert_eq!(taken(&mut budget, Family::Alarms, Urgency::Look, 5_000), 6);
+        assert_eq!(taken(&mut budget, Family::Alarms, Urgency::Look, 1_000), 0);
+        assert_eq!(taken(&mut budget, Family::Alarms, Urgency::Look, 6_000), 3);
+    }
+}

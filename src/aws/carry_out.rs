@@ -1,0 +1,124 @@
+//! Carries out one effect: at most one mutating call, sent only while the lease is held.
+
+use super::Inner;
+use super::budget::{Family, Urgency};
+use super::ecs::NewTaskSet;
+use super::elb::{Owner, forward};
+use super::error::CallError;
+use super::lease_gate::LeaseGate;
+use crate::model::effect::RefusalClass;
+use crate::model::observed::Weights;
+use crate::model::{Acknowledgement, Action, Answer, Effect, Mutation, Plan, Seen, Shares};
+use crate::ports::Permit;
+
+fn refused(class: RefusalClass, message: impl Into<String>) -> Answer {
+    Answer::Refused { class, message: message.into() }
+}
+
+fn no_lease() -> Answer {
+    refused(RefusalClass::NoLease, "not sent: the lease no longer allows a write")
+}
+
+fn done(mutation: Mutation, answer: Result<(), CallError>) -> Answer {
+    match answer {
+        Ok(()) => Answer::Acknowledged(Acknowledgement::Done),
+        Err(error) => error.answer(mutation),
+    }
+}
+
+impl Inner {
+    pub(super) async fn carry_out(&self, plan: &Plan, action: &Action, permit: &Permit) -> Answer {
+        let gate = LeaseGate::new(permit.clone());
+        if !gate.is_open() {
+            return no_lease();
+        }
+        let urgency = if action.rollback { Urgency::Rollback } else { Urgency::Forward };
+        let (family, operation) = match &action.effect {
+            Effect::SetWeights { .. } => (Family::ElbWrite, "SetWeights"),
+            other => (Family::TaskSets, other.name()),
+        };
+        if let Err(error) = self.limiter.turn(operation, family, urgency).await {
+            return error.before();
+        }
+        match &action.effect {
+            Effect::CreateTaskSet { group, revision, scale, external_id, token } => {
+                let new = NewTaskSet { group: *group, revision, scale: *scale, external_id, token };
+                match self.ecs.create(&plan.spec, &new, &gate).await {
+                    Ok(task_set) => Answer::Acknowledged(Acknowledgement::Created { task_set }),
+                    Err(error) => error.answer(Mutation::CreateTaskSet),
+                }
+            }
+            Effect::ScaleTaskSet { task_set, scale } => {
+                done(Mutation::UpdateTaskSet, self.ecs.scale(plan, task_set, *scale, &gate).await)
+            }
+            Effect::DeleteTaskSet { task_set, external_id } => {
+                self.delete(plan, task_set, external_id, &gate).await
+            }
+            Effect::SetPrimary { task_set } => {
+                let answer = self.ecs.set_primary(plan, task_set, &gate).await;
+                done(Mutation::UpdateServicePrimaryTaskSet, answer)
+            }
+            Effect::SetWeights { route, shares, expect } => {
+                let Some(owner) = plan.routes().find(|it| it.name == *route).and_then(Owner::of) else {
+                    let message = format!("route {route} names neither rule nor listener");
+                    return refused(RefusalClass::Permanent, message);
+                };
+                self.set_weights(plan, owner, *shares, *expect, urgency, &gate).await
+            }
+        }
+    }
+
+    /// Deletes a set that is ours by its external id, read now. A set that the read does not show is deleted
+    /// all the same: the read may be stale, and the ARN was ours when it was recorded.
+    async fn delete(&self, plan: &Plan, task_set: &str, external_id: &str, gate: &LeaseGate) -> Answer {
+        let ecs = &plan.spec.ecs;
+        let service = match self.services.ask_one((ecs.cluster.to_string(), ecs.service.to_string())).await {
+            Seen::Known(service) => service,
+            Seen::Unknown(why) => return refused(RefusalClass::Conflict, why),
+        };
+        let sets = service.as_ref().map(|service| service.task_sets()).unwrap_or_default();
+        let found = sets.iter().find(|set| set.task_set_arn() == Some(task_set));
+        if let Some(other) = found.map(|set| set.external_id()).filter(|id| *id != Some(external_id)) {
+            let message =
+                format!("the task set carries {}, not {external_id}", other.unwrap_or("no external id"));
+            return refused(RefusalClass::Permanent, message);
+        }
+        if !gate.is_open() {
+            return no_lease();
+        }
+        done(Mutation::DeleteTaskSet, self.ecs.delete(plan, task_set, gate).await)
+    }
+
+    /// Reads the action list, splices two integers, writes it back, and hands on what AWS says it now has.
+    async fn set_weights(
+        &self,
+        plan: &Plan,
+        owner: Owner<'_>,
+        shares: Shares,
+        expect: Option<Shares>,
+        urgency: Urgency,
+        gate: &LeaseGate,
+    ) -> Answer {
+        let groups = &plan.spec.target_groups;
+        let actions = match self.elb.actions(owner, urgency).await {
+            Ok(actions) => actions,
+            Err(error) => return error.before(),
+        };
+        let actions = match forward::splice(actions, groups, shares, expect) {
+            Ok(actions) => actions,
+            Err((class, message)) => return refused(class, message),
+        };
+        if !gate.is_open() {
+            return no_lease();
+        }
+        match self.elb.modify(owner, actions, gate).await {
+            Ok(echo) => match forward::weights(&echo, groups) {
+                Weights::Pair(shares) => Answer::Acknowledged(Acknowledgement::Echo(shares)),
+                Weights::NotOurPair(what) => {
+                    Answer::Unknown { message: format!("the answer to the weight write {what}") }
+                }
+            },
+            Err(error) => error.answer(owner.mutation()),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Builds the SDK clients: which region, how long a call may take, how often it is tried.
+//!
+//! Region, credentials and endpoints come from where every AWS tool takes them (`AWS_REGION`,
+//! `AWS_ENDPOINT_URL`, the container's credentials …), read by [`aws_config`].
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, SdkConfig};
+
+use crate::records::Span;
+
+/// Until a TCP and TLS connection stands.
+pub const CONNECT: Span = Span::from_secs(2);
+/// One attempt, connection included.
+pub const ATTEMPT: Span = Span::from_secs(3);
+/// One operation with all its attempts: what the lease gate asks for (`semantics` 5.13).
+pub const OPERATION: Span = Span::from_secs(6);
+/// Attempts of a read. The second one starts when the first has failed after at most [`ATTEMPT`], and the
+/// two fit into [`OPERATION`]. A third one would be the next pass's business.
+pub const READ_ATTEMPTS: u32 = 2;
+
+/// The lease's figures (`semantics` 5.13), for the arithmetic alone: the lease keeper owns them.
+const LEASE_TTL: Span = Span::from_secs(20);
+const LEASE_RENEWAL: Span = Span::from_secs(4);
+const LEASE_MARGIN: Span = Span::from_secs(2);
+
+// A call that starts right before a renewal still ends, margin included, while the lease is held, and even
+// when one renewal was missed.
+const _: () = assert!(
+    OPERATION.millis() + LEASE_MARGIN.millis() + 2 * LEASE_RENEWAL.millis() <= LEASE_TTL.millis(),
+    "an operation must fit into what is left of a lease"
+);
+const _: () = assert!(CONNECT.millis() < ATTEMPT.millis(), "connecting is part of an attempt");
+const _: () = assert!(
+    READ_ATTEMPTS as u64 * ATTEMPT.millis() <= OPERATION.millis(),
+    "all attempts must fit into an operation"
+);
+
+/// The clients of one account and region.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// Amazon ECS.
+    pub ecs: aws_sdk_ecs::Client,
+    /// Elastic Load Balancing v2.
+    pub elb: aws_sdk_elasticloadbalancingv2::Client,
+    /// Amazon `CloudWatch`.
+    pub cloudwatch: aws_sdk_cloudwatch::Client,
+}
+
+impl Clients {
+    /// Clients over one configuration, best made by [`load_config`].
+    pub fn new(config: &SdkConfig) -> Self {
+        Self {
+            ecs: aws_sdk_ecs::Client::new(config),
+            elb: aws_sdk_elasticloadbalancingv2::Client::new(config),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(config),
+        }
+    }
+}
+
+/// The configuration that all clients of the daemon share, from the environment and the pinned defaults.
+pub async fn load_config() -> SdkConfig {
+    let loader = aws_config::defaults(behaviour()).timeout_config(timeouts()).retry_config(read_retries());
+    match AppName::new("pointsman") {
+        Ok(name) => loader.app_name(name).load().await,
+        // The name is a constant of allowed characters; without it only the user agent says less.
+        Err(_) => loader.load().await,
+    }
+}
+
+/// Pinned: a new SDK must not change time-outs or retries by itself.
+pub fn behaviour() -> BehaviorVersion {
+    BehaviorVersion::v2026_01_12()
+}
+
+/// See the constants.
+pub fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT.std())
+        .operation_attempt_timeout(ATTEMPT.std())
+        .operation_timeout(OPERATION.std())
+        .build()
+}
+
+/// Reads are tried twice, soon: the pass is waiting, and an older answer is worth less.
+pub fn read_retries() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(READ_ATTEMPTS)
+        .with_initial_backoff(Duration::from_millis(100))
+        .with_max_backoff(Duration::from_millis(400))
+}
+
+/// Mutations are sent once. The SDK cannot know that an unanswered write must stay outstanding; the next pass
+/// does, and repeats the same absolute write under a lease it has checked again.
+pub fn mutation_retries() -> RetryConfig {
+    RetryConfig::disabled()
+}

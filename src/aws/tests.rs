@@ -1,0 +1,7 @@
+//! The adapters against mocked SDK answers and, where the transport matters, a loopback HTTP server.
+
+mod acting;
+mod batching;
+mod observing;
+mod support;
+mod transport;
