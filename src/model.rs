@@ -11,6 +11,8 @@ pub mod facts;
 pub mod observed;
 pub mod plan;
 
+mod pairs;
+
 pub use effect::{Acknowledgement, Action, Answer, Effect, Mutation, RefusalClass, Resource, Shares};
 pub use facts::Facts;
 pub use observed::{Need, Observed, Seen};

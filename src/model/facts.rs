@@ -47,6 +47,7 @@ pub struct Facts {
     /// ARNs claimed for this service.
     pub claims: BTreeSet<String>,
     /// Announced effects without a settled outcome.
+    #[serde(with = "super::pairs")]
     pub outstanding: BTreeMap<Resource, Outstanding>,
     /// The last attempt that was not acknowledged; gone with the next acknowledgement.
     pub trouble: Option<Trouble>,
