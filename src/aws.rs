@@ -11,7 +11,7 @@
 //! **Architecture Invariant:** nothing here decides. An answer that is not understood is `Seen::Unknown` or
 //! `Answer::Unknown`, never a guess.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -42,13 +42,15 @@ pub struct Settings {
     /// How long a round of reads stays open for others to join. Default 15 ms: nothing beside a call to AWS,
     /// and long enough for every service whose poll is due in the same tick.
     pub window: Span,
+    /// The longest that one call may take, as the clients were built: what the lease gate asks for.
+    pub operation: Span,
     /// Request budget.
     pub rates: Rates,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { window: Span::from_millis(15), rates: Rates::default() }
+        Self { window: Span::from_millis(15), operation: clients::OPERATION, rates: Rates::default() }
     }
 }
 
@@ -68,6 +70,7 @@ impl std::fmt::Debug for AwsCloud {
 /// What all clones share.
 struct Inner {
     clients: Clients,
+    operation: Span,
     limiter: Limiter,
     ecs: ecs::Ecs,
     elb: elb::Elb,
@@ -91,17 +94,23 @@ impl AwsCloud {
             listeners: Batcher::new(elb::Listeners(elb.clone()), settings.window),
             alarms: Batcher::new(alarms, settings.window),
             elb,
+            operation: settings.operation,
             clients,
             limiter,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// How many requests were let through so far, by API operation; the SDK's second attempts not counted.
+    pub fn calls(&self) -> BTreeMap<&'static str, u64> {
+        self.inner.limiter.calls()
     }
 }
 
 #[async_trait]
 impl Cloud for AwsCloud {
     async fn observe(&self, plan: &Plan, needs: &BTreeSet<Need>) -> Observed {
-        self.inner.observe(plan, needs).await
+        Box::pin(self.inner.observe(plan, needs)).await
     }
 
     async fn carry_out(&self, plan: &Plan, action: &Action, permit: &Permit) -> Answer {

@@ -1,1 +1,457 @@
-//! Under construction.
+//! The loop: triggers → queue → one run of a service at a time → what people see.
+//!
+//! Triggers are the list of all services (at the start and every few minutes), hints from the table's stream,
+//! and what the last run of a service asked for. Hints only wake; everything is found by looking again.
+//!
+//! **Architecture Invariant:** without a lease nothing is observed, written or done, and with another lease than
+//! before nothing is remembered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, error, info, warn};
+
+pub mod inputs;
+pub mod persist;
+pub mod reconcile;
+mod tell;
+pub mod trouble;
+pub mod workqueue;
+
+use crate::ports::{Clock, Permit, StoreError};
+use crate::records::{ReleaseStatus, ServiceKey, Span};
+use crate::telemetry::chain;
+use reconcile::{Reconciler, Slot, Verdict};
+use workqueue::{Due, Lane, Trigger, Workqueue};
+
+/// How often, how many at once, how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Time between two lists of all services.
+    pub resync: Span,
+    /// Runs at once.
+    pub concurrency: NonZeroUsize,
+    /// A run that takes longer is dropped, as a crash would drop it.
+    pub longest_run: Span,
+    /// How long runs under way may take to end when the process is told to stop.
+    pub drain: Span,
+}
+
+/// What people may see of one service.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// As said last; none before the first run.
+    pub status: Option<Arc<ReleaseStatus>>,
+    /// Why the last run failed, for example a state item that a newer daemon wrote.
+    pub trouble: Option<String>,
+    /// When its last run ended.
+    pub at: Timestamp,
+}
+
+/// What people may see.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Whether this process holds the lease; without it there are no services here.
+    pub leading: bool,
+    /// Every service.
+    pub services: BTreeMap<ServiceKey, Arc<View>>,
+}
+
+/// Shows that the loop attempts passes, also while AWS fails.
+#[derive(Debug, Default)]
+pub struct Heartbeat {
+    last_ms: AtomicU64,
+    attempted: AtomicU64,
+}
+
+impl Heartbeat {
+    /// How long ago the loop last started or ended a run, or had nothing to start.
+    pub fn age(&self, clock: &dyn Clock) -> Span {
+        Span::from_millis(clock.monotonic_ms().saturating_sub(self.last_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Runs started in all.
+    pub fn attempted(&self) -> u64 {
+        self.attempted.load(Ordering::Relaxed)
+    }
+
+    fn beat(&self, now_ms: u64) {
+        self.last_ms.store(now_ms, Ordering::Relaxed);
+    }
+}
+
+/// Everything the loop is made of.
+pub struct Controller {
+    /// Carries out the runs.
+    pub reconciler: Arc<Reconciler>,
+    /// From the lease keeper: the right to write, while there is one.
+    pub permit: watch::Receiver<Option<Permit>>,
+    /// From the stream reader.
+    pub hints: mpsc::Receiver<ServiceKey>,
+    /// For the API.
+    pub snapshots: watch::Sender<Arc<Snapshot>>,
+    /// For `/healthz`.
+    pub heartbeat: Arc<Heartbeat>,
+    /// See [`Timing`].
+    pub timing: Timing,
+}
+
+/// The lease keeper ended; nobody can say any more whether this process may write.
+#[derive(Debug, thiserror::Error)]
+#[error("the lease keeper is gone")]
+pub struct LeaseKeeperGone;
+
+/// The loop wakes at least this often.
+const TICK: Span = Span::from_secs(1);
+/// What people see is at most this old.
+const PUBLISH_EVERY: Span = Span::from_millis(200);
+/// Time between two failed lists: doubled each time, up to a minute.
+const LIST_RETRY: Span = Span::from_secs(1);
+
+/// Runs until `shutdown`, then lets the runs under way end.
+pub async fn run(controller: Controller, shutdown: CancellationToken) -> Result<(), LeaseKeeperGone> {
+    let mut work = Loop::new(controller, shutdown);
+    work.lease_changed();
+    let ended = loop {
+        work.start_what_is_due();
+        work.publish();
+        match work.next_event().await {
+            Event::Shutdown => break Ok(()),
+            Event::LeaseKeeperGone => break Err(LeaseKeeperGone),
+            Event::Lease => work.lease_changed(),
+            Event::Hint(key) => work.hint(key),
+            Event::Ended(ended) => work.ended(ended),
+            Event::Tick => {}
+        }
+    };
+    work.drain().await;
+    ended
+}
+
+enum Event {
+    Shutdown,
+    LeaseKeeperGone,
+    Lease,
+    Hint(Option<ServiceKey>),
+    Ended(Result<(Id, Finished), JoinError>),
+    Tick,
+}
+
+/// What a task brings back.
+enum Finished {
+    Run { key: ServiceKey, slot: Box<Slot>, epoch: u64, verdict: Verdict },
+    List { epoch: u64, keys: Result<BTreeSet<ServiceKey>, StoreError> },
+}
+
+/// What is known of a run whose task is lost.
+struct Started {
+    key: ServiceKey,
+    panics: u32,
+}
+
+struct Loop {
+    reconciler: Arc<Reconciler>,
+    permit: watch::Receiver<Option<Permit>>,
+    epoch: Option<u64>,
+    hints: Option<mpsc::Receiver<ServiceKey>>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    heartbeat: Arc<Heartbeat>,
+    timing: Timing,
+    shutdown: CancellationToken,
+    queue: Workqueue<ServiceKey>,
+    slots: BTreeMap<ServiceKey, Slot>,
+    tasks: JoinSet<Finished>,
+    started: BTreeMap<Id, Started>,
+    views: BTreeMap<ServiceKey, Arc<View>>,
+    changed: bool,
+    published_ms: u64,
+    list_at_ms: u64,
+    list_failures: u32,
+    listing: bool,
+}
+
+impl Loop {
+    fn new(controller: Controller, shutdown: CancellationToken) -> Self {
+        let Controller { reconciler, permit, hints, snapshots, heartbeat, timing } = controller;
+        Self {
+            queue: Workqueue::new(timing.concurrency),
+            reconciler,
+            permit,
+            epoch: None,
+            hints: Some(hints),
+            snapshots,
+            heartbeat,
+            timing,
+            shutdown,
+            slots: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            started: BTreeMap::new(),
+            views: BTreeMap::new(),
+            changed: true,
+            published_ms: 0,
+            list_at_ms: 0,
+            list_failures: 0,
+            listing: false,
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.reconciler.clock.monotonic_ms()
+    }
+
+    /// The permit, while it outlasts one more operation.
+    fn usable_permit(&self) -> Option<Permit> {
+        let permit = self.permit.borrow().clone();
+        permit.filter(|permit| permit.allows(self.reconciler.operation.millis()))
+    }
+
+    /// Another lease, or none: whatever was remembered may have been overtaken by its other holder.
+    fn lease_changed(&mut self) {
+        let epoch = self.permit.borrow_and_update().as_ref().map(Permit::epoch);
+        self.reconciler.metrics.lease(epoch.is_some());
+        if epoch == self.epoch {
+            return;
+        }
+        if let Some(epoch) = epoch {
+            info!(epoch, "holds the lease; reads everything anew");
+        } else {
+            warn!("holds no lease; does nothing");
+        }
+        self.epoch = epoch;
+        self.slots.clear();
+        self.views.clear();
+        self.queue.clear();
+        self.list_at_ms = self.now_ms();
+        self.list_failures = 0;
+        self.changed = true;
+    }
+
+    fn hint(&mut self, key: Option<ServiceKey>) {
+        let Some(key) = key else {
+            warn!("no more hints from the stream; polling goes on");
+            self.hints = None;
+            return;
+        };
+        if self.epoch.is_some() {
+            let lane = self.slots.get(&key).and_then(|slot| slot.lane).unwrap_or(Lane::New).min(Lane::New);
+            self.plan(key, Span::ZERO, lane, Trigger::Hint);
+        }
+    }
+
+    fn plan(&mut self, key: ServiceKey, after: Span, lane: Lane, why: Trigger) {
+        let now_ms = self.now_ms();
+        let at_ms = now_ms.saturating_add(after.millis());
+        self.queue.schedule(key, Due { at_ms, lane, why }, now_ms);
+    }
+
+    fn start_what_is_due(&mut self) {
+        let now_ms = self.now_ms();
+        let Some(permit) = self.usable_permit().filter(|permit| Some(permit.epoch()) == self.epoch) else {
+            // Waiting for the lease is no reason to be restarted.
+            self.heartbeat.beat(now_ms);
+            return;
+        };
+        if !self.listing && self.list_at_ms <= now_ms {
+            self.start_list(permit.epoch());
+        }
+        let mut any = false;
+        while let Some((key, due)) = self.queue.take_due(now_ms) {
+            self.start_run(key, due, permit.clone());
+            any = true;
+        }
+        let nothing_due = self.queue.next_due().is_some_and(|at_ms| at_ms > now_ms);
+        if any || nothing_due || self.queue.waiting() == 0 {
+            self.heartbeat.beat(now_ms);
+        }
+        self.reconciler.metrics.queue(self.queue.waiting(), self.queue.running());
+    }
+
+    fn start_list(&mut self, epoch: u64) {
+        self.listing = true;
+        let store = Arc::clone(&self.reconciler.store);
+        self.tasks.spawn(async move { Finished::List { epoch, keys: store.list().await } });
+    }
+
+    fn start_run(&mut self, key: ServiceKey, due: Due, permit: Permit) {
+        let mut slot = self.slots.remove(&key).unwrap_or_default();
+        let started = Started { key: key.clone(), panics: slot.panics };
+        let reconciler = Arc::clone(&self.reconciler);
+        let (stop, longest) = (self.shutdown.clone(), self.timing.longest_run);
+        let span = tracing::info_span!("reconcile", service = %key, trigger = due.why.name());
+        let run = async move {
+            let run = Box::pin(reconciler.run(&key, &mut slot, &permit, &stop));
+            let verdict = match tokio::time::timeout(longest.std(), run).await {
+                Ok(verdict) => verdict,
+                Err(_) => reconciler.took_too_long(&mut slot, longest),
+            };
+            Finished::Run { key, slot: Box::new(slot), epoch: permit.epoch(), verdict }
+        };
+        let handle = self.tasks.spawn(run.instrument(span));
+        self.started.insert(handle.id(), started);
+        self.heartbeat.attempted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let now_ms = self.now_ms();
+        let mut until_ms = now_ms.saturating_add(TICK.millis());
+        if self.usable_permit().is_some() {
+            let due = self.queue.next_due().into_iter();
+            let list = (!self.listing).then_some(self.list_at_ms);
+            let publish = self.changed.then_some(self.published_ms.saturating_add(PUBLISH_EVERY.millis()));
+            until_ms = due.chain(list).chain(publish).chain([until_ms]).min().unwrap_or(until_ms);
+        }
+        let pause = Span::from_millis(until_ms.saturating_sub(now_ms)).std();
+        let hint = async {
+            match &mut self.hints {
+                Some(hints) => hints.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => Event::Shutdown,
+            changed = self.permit.changed() => match changed {
+                Ok(()) => Event::Lease,
+                Err(_) => Event::LeaseKeeperGone,
+            },
+            Some(ended) = self.tasks.join_next_with_id() => Event::Ended(ended),
+            key = hint => Event::Hint(key),
+            () = tokio::time::sleep(pause) => Event::Tick,
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Finished), JoinError>) {
+        self.heartbeat.beat(self.now_ms());
+        match ended {
+            Ok((id, Finished::Run { key, slot, epoch, verdict })) => {
+                self.started.remove(&id);
+                self.run_ended(key, *slot, epoch, verdict);
+            }
+            Ok((_, Finished::List { epoch, keys })) => self.list_ended(epoch, keys),
+            Err(error) => self.task_lost(error),
+        }
+    }
+
+    fn run_ended(&mut self, key: ServiceKey, slot: Slot, epoch: u64, verdict: Verdict) {
+        self.reconciler.metrics.reconciled(verdict.outcome);
+        let now_ms = self.now_ms();
+        if self.epoch != Some(epoch) {
+            // The lease changed meanwhile. A run under the new one may be held for this key: it starts afresh.
+            self.queue.finish(&key, None, now_ms);
+            return;
+        }
+        self.changed = true;
+        let Some(after) = verdict.again else {
+            self.views.remove(&key);
+            self.queue.finish(&key, None, now_ms);
+            return;
+        };
+        let lane = slot.lane.unwrap_or(Lane::New);
+        let after = if verdict.why == Trigger::Turn || lane < Lane::New { after } else { spread(after) };
+        let due = Due { at_ms: now_ms.saturating_add(after.millis()), lane, why: verdict.why };
+        self.queue.finish(&key, Some(due), now_ms);
+        let at = self.reconciler.clock.now();
+        let view = View { status: slot.shown.clone(), trouble: verdict.trouble, at };
+        self.views.insert(key.clone(), Arc::new(view));
+        self.slots.insert(key, slot);
+    }
+
+    fn list_ended(&mut self, epoch: u64, keys: Result<BTreeSet<ServiceKey>, StoreError>) {
+        self.listing = false;
+        if self.epoch != Some(epoch) {
+            return;
+        }
+        let now_ms = self.now_ms();
+        match keys {
+            Ok(keys) => {
+                self.list_failures = 0;
+                self.list_at_ms = now_ms.saturating_add(spread(self.timing.resync).millis());
+                debug!(services = keys.len(), "listed");
+                for key in keys {
+                    if !self.slots.contains_key(&key) && !self.queue.knows(&key) {
+                        self.plan(key, Span::ZERO, Lane::New, Trigger::Listed);
+                    }
+                }
+            }
+            Err(error) => {
+                self.list_failures = self.list_failures.saturating_add(1);
+                let again = LIST_RETRY.times(1 << self.list_failures.min(6)).min(Span::from_mins(1));
+                self.list_at_ms = now_ms.saturating_add(spread(again).millis());
+                warn!(error = %chain(&error), %again, "failed to list the services; lists again");
+            }
+        }
+    }
+
+    /// A task panicked outside the pure part, in an adapter. Its service starts afresh; the others go on.
+    fn task_lost(&mut self, error: JoinError) {
+        let Some(Started { key, panics }) = self.started.remove(&error.id()) else {
+            error!(error = %chain(&error), "the list of services was lost; lists again");
+            self.listing = false;
+            self.list_at_ms = self.now_ms().saturating_add(LIST_RETRY.millis());
+            return;
+        };
+        self.reconciler.metrics.panicked();
+        let detail = match error.try_into_panic() {
+            Ok(payload) => trouble::panic_text(payload.as_ref()),
+            Err(cancelled) => cancelled.to_string(),
+        };
+        error!(service = %key, detail, "a run was lost; the other services go on");
+        let slot = Slot::after_panic(panics.saturating_add(1), detail.clone());
+        let verdict = Verdict {
+            again: Some(self.reconciler.limits.poll),
+            why: Trigger::Retry,
+            outcome: "panicked",
+            trouble: Some(detail),
+        };
+        match self.epoch {
+            Some(epoch) => self.run_ended(key, slot, epoch, verdict),
+            None => self.queue.finish(&key, None, self.now_ms()),
+        }
+    }
+
+    /// Shows what changed, at most a few times a second: a snapshot names every service.
+    fn publish(&mut self) {
+        let now_ms = self.now_ms();
+        if !self.changed || now_ms < self.published_ms.saturating_add(PUBLISH_EVERY.millis()) {
+            return;
+        }
+        (self.changed, self.published_ms) = (false, now_ms);
+        let mut waiting = BTreeMap::new();
+        let mut oldest_ms = now_ms;
+        for slot in self.slots.values() {
+            if let Some(on) = slot.waiting {
+                *waiting.entry(on).or_insert(0) += 1;
+            }
+            oldest_ms = oldest_ms.min(slot.observed_ms.unwrap_or(now_ms));
+        }
+        self.reconciler.metrics.services(self.views.len(), &waiting, now_ms.saturating_sub(oldest_ms));
+        let snapshot = Snapshot { leading: self.epoch.is_some(), services: self.views.clone() };
+        self.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    /// Runs under way see the shutdown between two turns; what takes longer is dropped, as a crash would.
+    async fn drain(&mut self) {
+        self.shutdown.cancel();
+        info!(runs = self.queue.running(), "stops; lets the runs under way end");
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.timing.drain.std(), all).await.is_err() {
+            warn!(runs = self.tasks.len(), "dropped runs that took too long to end");
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+/// Within a tenth around `span`, so that services do not fall into step.
+fn spread(span: Span) -> Span {
+    let tenth = span.millis() / 10;
+    Span::from_millis((span.millis() - tenth).saturating_add(rand::random_range(0..=tenth.saturating_mul(2))))
+}
+
+#[cfg(test)]
+mod tests;

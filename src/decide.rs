@@ -21,6 +21,7 @@ use crate::records::{Command, DesiredReleaseSpec, ServiceKey, Span};
 
 mod commands;
 mod evidence;
+pub mod explain;
 mod forward;
 mod housekeeping;
 mod latch;

@@ -11,6 +11,7 @@ pub mod command;
 pub mod desired_release;
 pub mod managed_service;
 pub mod names;
+pub mod schema;
 pub mod status;
 pub mod strategy;
 pub mod units;

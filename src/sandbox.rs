@@ -3,7 +3,7 @@
 //!
 //! [`Sandbox::start`] puts the parts together. Several sandboxes can run side by side in one process;
 //! each has its own account of the world. Calls come in through the front (`front`), are
-//! read by the protocols ([`wire`]), may be hit by ordered [`faults`], and end in the [`call_log`].
+//! read by the protocols ([`wire`]), may be hit by ordered [`faults`], and end in the call log.
 
 mod call_log;
 mod clock;
@@ -133,12 +133,13 @@ impl Sandbox {
     /// Starts all parts; the endpoint answers when this returns.
     pub async fn start(settings: SandboxSettings) -> Result<Self, SandboxError> {
         let (listener, address) = listen(settings.port).await?;
-        let log = CallLog::open(settings.call_log.as_deref()).await.map_err(|source| {
-            SandboxError::CallLog { path: settings.call_log.clone().unwrap_or_default(), source }
-        })?;
-        let log = Arc::new(log);
-        let faults = Arc::new(Faults::new(&settings.account));
         let (stop, parts) = (CancellationToken::new(), TaskTracker::new());
+        let log = CallLog::open(settings.call_log.as_deref(), &parts, stop.clone()).await;
+        let log = Arc::new(log.map_err(|source| SandboxError::CallLog {
+            path: settings.call_log.clone().unwrap_or_default(),
+            source,
+        })?);
+        let faults = Arc::new(Faults::new(&settings.account));
         let endpoint = format!("http://{address}");
 
         let dynamodb =
@@ -250,6 +251,9 @@ fn start_heart(
     let (reports, events) = mpsc::channel(REPORTS_MAX);
     let plane = PlaneSettings { speed: f64::from(settings.speed), ..settings.plane.clone() };
     let plane = Arc::new(Plane::start(plane, heart.routing(), reports, stop.clone()));
+    if settings.plane.propagation.is_zero() {
+        heart.answer_after_routes(Arc::clone(&plane));
+    }
     parts.spawn(Arc::clone(&heart).beat(Arc::clone(&plane), events, stop.clone()));
     parts.spawn(async move { plane.stopped().await });
     heart

@@ -1,1 +1,227 @@
-//! Under construction.
+//! What the daemon says about itself: log lines on standard error and metrics in the Prometheus text format.
+//!
+//! Label values come from small closed sets (names of effects, reasons, outcomes), never from records, so that no
+//! record can blow up a time-series database.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line, for `CloudWatch` Logs and the like.
+    Json,
+    /// For people at a terminal.
+    Pretty,
+}
+
+/// The filter when `POINTSMAN_LOG` is not set: our own steps, and only trouble of the libraries.
+const DEFAULT_FILTER: &str = "warn,pointsman=info";
+
+/// Sends log lines to standard error. `POINTSMAN_LOG` holds a filter such as `pointsman=debug`.
+///
+/// # Errors
+/// When the process has a subscriber already.
+pub fn start_logging(format: LogFormat) -> Result<(), TryInitError> {
+    let filter = EnvFilter::try_from_env("POINTSMAN_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        LogFormat::Pretty => registry.with(lines.compact()).try_init(),
+    }
+}
+
+/// The whole chain of an error on one line: `failed to read: timed out: …`.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EffectLabels {
+    effect: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WaitingLabel {
+    on: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabel {
+    why: &'static str,
+}
+
+/// All metrics of the daemon.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<OutcomeLabel, Counter>,
+    effects: Family<EffectLabels, Counter>,
+    state_writes: Family<WriteLabel, Counter>,
+    waiting: Family<WaitingLabel, Gauge>,
+    waiting_names: Mutex<Vec<&'static str>>,
+    panics: Counter,
+    queue_depth: Gauge,
+    passes_running: Gauge,
+    services: Gauge,
+    observe_age: Gauge<f64, AtomicU64>,
+    lease_held: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("pointsman");
+        let metrics = Self {
+            reconciles: Family::default(),
+            effects: Family::default(),
+            state_writes: Family::default(),
+            waiting: Family::default(),
+            waiting_names: Mutex::default(),
+            panics: Counter::default(),
+            queue_depth: Gauge::default(),
+            passes_running: Gauge::default(),
+            services: Gauge::default(),
+            observe_age: Gauge::default(),
+            lease_held: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register("reconciles", "Runs of a service by how they ended", metrics.reconciles.clone());
+        registry.register("effects", "Mutating AWS calls by what came of them", metrics.effects.clone());
+        registry.register("state_writes", "Writes of state items by cause", metrics.state_writes.clone());
+        registry.register("waiting", "Services that wait, by reason", metrics.waiting.clone());
+        registry.register("panics", "Passes that panicked", metrics.panics.clone());
+        registry.register("queue_depth", "Services that are due or planned", metrics.queue_depth.clone());
+        registry.register("passes_running", "Runs under way", metrics.passes_running.clone());
+        registry.register("services", "Services looked after", metrics.services.clone());
+        registry.register_with_unit(
+            "observe_age",
+            "Age of the oldest last observation of any service",
+            Unit::Seconds,
+            metrics.observe_age.clone(),
+        );
+        registry.register("lease_held", "1 while this process may write", metrics.lease_held.clone());
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// The Prometheus text format.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// One run ended.
+    pub fn reconciled(&self, outcome: &'static str) {
+        self.reconciles.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// One mutating call was answered, or not.
+    pub fn effect(&self, effect: &'static str, result: &'static str) {
+        self.effects.get_or_create(&EffectLabels { effect, result }).inc();
+    }
+
+    /// One state item was written.
+    pub fn state_written(&self, why: &'static str) {
+        self.state_writes.get_or_create(&WriteLabel { why }).inc();
+    }
+
+    /// How many state items were written for this cause.
+    pub fn state_writes(&self, why: &'static str) -> u64 {
+        self.state_writes.get_or_create(&WriteLabel { why }).get()
+    }
+
+    /// A pass panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// The state of the queue.
+    pub fn queue(&self, waiting: usize, running: usize) {
+        self.queue_depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.passes_running.set(i64::try_from(running).unwrap_or(i64::MAX));
+    }
+
+    /// The services: how many, why how many of them wait, and the age of the oldest observation.
+    #[expect(clippy::cast_precision_loss, reason = "an age in seconds needs no 53 bits of milliseconds")]
+    pub fn services(&self, count: usize, waiting: &BTreeMap<&'static str, i64>, oldest_ms: u64) {
+        self.services.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.observe_age.set(oldest_ms as f64 / 1_000.0);
+        let mut names = self.waiting_names.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for gone in names.iter().filter(|name| !waiting.contains_key(*name)) {
+            self.waiting.remove(&WaitingLabel { on: gone });
+        }
+        for (on, number) in waiting {
+            self.waiting.get_or_create(&WaitingLabel { on }).set(*number);
+        }
+        *names = waiting.keys().copied().collect();
+    }
+
+    /// Whether this process may write.
+    pub fn lease(&self, held: bool) {
+        self.lease_held.set(i64::from(held));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metrics_read_as_prometheus_text_and_a_reason_that_nobody_has_disappears() {
+        let metrics = Metrics::default();
+        metrics.reconciled("waiting");
+        metrics.effect("SetWeights", "acknowledged");
+        metrics.lease(true);
+        metrics.services(2, &BTreeMap::from([("Bake", 2)]), 1_500);
+        let text = metrics.encode().unwrap();
+        for line in [
+            "pointsman_reconciles_total{outcome=\"waiting\"} 1",
+            "pointsman_effects_total{effect=\"SetWeights\",result=\"acknowledged\"} 1",
+            "pointsman_waiting{on=\"Bake\"} 2",
+            "pointsman_observe_age_seconds 1.5",
+            "pointsman_lease_held 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        metrics.services(2, &BTreeMap::new(), 0);
+        assert!(!metrics.encode().unwrap().contains("Bake"));
+    }
+
+    #[test]
+    fn an_error_is_told_with_all_its_causes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("failed to read the table")]
+        struct Outer(#[source] std::num::ParseIntError);
+        let error = Outer("x".parse::<u8>().unwrap_err());
+        assert_eq!(chain(&error), "failed to read the table: invalid digit found in string");
+    }
+}

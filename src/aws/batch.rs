@@ -39,7 +39,8 @@ pub trait Source: Send + Sync + 'static {
     fn absence(&self, error: &CallError) -> Option<Self::Item>;
 }
 
-type Waiters<S> = BTreeMap<<S as Source>::Key, Vec<oneshot::Sender<Seen<<S as Source>::Item>>>>;
+type Askers<S> = Vec<oneshot::Sender<Seen<<S as Source>::Item>>>;
+type Waiters<S> = BTreeMap<<S as Source>::Key, Askers<S>>;
 
 struct Shared<S: Source> {
     source: S,
@@ -117,7 +118,7 @@ impl<S: Source> Shared<S> {
     }
 
     /// One call; its askers are answered as soon as it ends, whatever the rest of the round does.
-    async fn call(&self, keys: Vec<S::Key>, waiting: Vec<(S::Key, Vec<oneshot::Sender<Seen<S::Item>>>)>) {
+    async fn call(&self, keys: Vec<S::Key>, waiting: Vec<(S::Key, Askers<S>)>) {
         let mut answers = self.read(keys).await;
         for (key, askers) in waiting {
             let answer = answers

@@ -3,6 +3,7 @@
 //! AWS counts requests per account and region, and other people's tools draw on the same buckets
 //! (`aws-facts.md` §4). The arithmetic is here, free of I/O; [`Limiter`] only adds the clock and the sleep.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::CallError;
@@ -187,15 +188,21 @@ impl Budget {
 /// A [`Budget`] with a clock, shared by everything that calls AWS.
 #[derive(Clone)]
 pub struct Limiter {
-    budget: Arc<Mutex<Budget>>,
+    counted: Arc<Mutex<Counted>>,
     longest_wait_ms: u64,
     clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Limiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Limiter").field("budget", &self.budget).finish_non_exhaustive()
+        f.debug_struct("Limiter").field("counted", &self.counted).finish_non_exhaustive()
     }
+}
+
+#[derive(Debug)]
+struct Counted {
+    budget: Budget,
+    calls: BTreeMap<&'static str, u64>,
 }
 
 /// Turns that one request waits for at most; with [`Rates::longest_wait`] this bounds the loop.
@@ -205,7 +212,7 @@ impl Limiter {
     /// All buckets full.
     pub fn new(rates: &Rates, clock: Arc<dyn Clock>) -> Self {
         Self {
-            budget: Arc::new(Mutex::new(Budget::new(rates))),
+            counted: Arc::new(Mutex::new(Counted { budget: Budget::new(rates), calls: BTreeMap::new() })),
             longest_wait_ms: rates.longest_wait.millis(),
             clock,
         }
@@ -221,11 +228,10 @@ impl Limiter {
         let patience = if urgency == Urgency::Forward { 0 } else { self.longest_wait_ms };
         let mut waited = 0;
         for _ in 0..MOST_TURNS {
-            let taken = {
-                let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-                budget.take(family, urgency, self.clock.monotonic_ms())
+            let Err(missing) = self.take(operation, family, urgency) else {
+                tracing::trace!(operation, ?urgency, "calling AWS");
+                return Ok(());
             };
-            let Err(missing) = taken else { return Ok(()) };
             if waited + missing > patience {
                 break;
             }
@@ -233,6 +239,19 @@ impl Limiter {
             tokio::time::sleep(std::time::Duration::from_millis(missing)).await;
         }
         Err(CallError::budget(operation))
+    }
+
+    fn take(&self, operation: &'static str, family: Family, urgency: Urgency) -> Result<(), u64> {
+        let now_ms = self.clock.monotonic_ms();
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.budget.take(family, urgency, now_ms)?;
+        *counted.calls.entry(operation).or_default() += 1;
+        Ok(())
+    }
+
+    /// Requests let through so far, by operation.
+    pub fn calls(&self) -> BTreeMap<&'static str, u64> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).calls.clone()
     }
 }
 

@@ -26,44 +26,78 @@ fn done(mutation: Mutation, answer: Result<(), CallError>) -> Answer {
     }
 }
 
+/// The request budget that a mutation draws on, and its name there.
+const fn draws_on(mutation: Mutation) -> (Family, &'static str) {
+    match mutation {
+        Mutation::CreateTaskSet => (Family::TaskSets, "CreateTaskSet"),
+        Mutation::UpdateTaskSet => (Family::TaskSets, "UpdateTaskSet"),
+        Mutation::DeleteTaskSet => (Family::TaskSets, "DeleteTaskSet"),
+        Mutation::UpdateServicePrimaryTaskSet => (Family::TaskSets, "UpdateServicePrimaryTaskSet"),
+        Mutation::ModifyRule => (Family::ElbWrite, "ModifyRule"),
+        Mutation::ModifyListener => (Family::ElbWrite, "ModifyListener"),
+        Mutation::TagResource => (Family::TaskSets, "TagResource"),
+    }
+}
+
 impl Inner {
     pub(super) async fn carry_out(&self, plan: &Plan, action: &Action, permit: &Permit) -> Answer {
-        let gate = LeaseGate::new(permit.clone());
+        let gate = LeaseGate::new(permit.clone(), self.operation);
         if !gate.is_open() {
             return no_lease();
         }
-        let urgency = if action.rollback { Urgency::Rollback } else { Urgency::Forward };
-        let (family, operation) = match &action.effect {
-            Effect::SetWeights { .. } => (Family::ElbWrite, "SetWeights"),
-            other => (Family::TaskSets, other.name()),
+        let (mutation, owner) = match &action.effect {
+            Effect::CreateTaskSet { .. } => (Mutation::CreateTaskSet, None),
+            Effect::ScaleTaskSet { .. } => (Mutation::UpdateTaskSet, None),
+            Effect::DeleteTaskSet { .. } => (Mutation::DeleteTaskSet, None),
+            Effect::SetPrimary { .. } => (Mutation::UpdateServicePrimaryTaskSet, None),
+            Effect::SetWeights { route, .. } => {
+                let Some(owner) = plan.routes().find(|it| it.name == *route).and_then(Owner::of) else {
+                    let message = format!("the plan has no route {route} with a rule or a listener");
+                    return refused(RefusalClass::Permanent, message);
+                };
+                (owner.mutation(), Some(owner))
+            }
         };
+        let urgency = if action.rollback { Urgency::Rollback } else { Urgency::Forward };
+        let (family, operation) = draws_on(mutation);
+        // Before anything is read: a write that has no turn costs no read either.
         if let Err(error) = self.limiter.turn(operation, family, urgency).await {
             return error.before();
         }
-        match &action.effect {
-            Effect::CreateTaskSet { group, revision, scale, external_id, token } => {
+        self.send(plan, &action.effect, owner, urgency, &gate).await
+    }
+
+    async fn send(
+        &self,
+        plan: &Plan,
+        effect: &Effect,
+        owner: Option<Owner<'_>>,
+        urgency: Urgency,
+        gate: &LeaseGate,
+    ) -> Answer {
+        match (effect, owner) {
+            (Effect::CreateTaskSet { group, revision, scale, external_id, token }, _) => {
                 let new = NewTaskSet { group: *group, revision, scale: *scale, external_id, token };
-                match self.ecs.create(&plan.spec, &new, &gate).await {
+                match self.ecs.create(&plan.spec, &new, gate).await {
                     Ok(task_set) => Answer::Acknowledged(Acknowledgement::Created { task_set }),
                     Err(error) => error.answer(Mutation::CreateTaskSet),
                 }
             }
-            Effect::ScaleTaskSet { task_set, scale } => {
-                done(Mutation::UpdateTaskSet, self.ecs.scale(plan, task_set, *scale, &gate).await)
+            (Effect::ScaleTaskSet { task_set, scale }, _) => {
+                done(Mutation::UpdateTaskSet, self.ecs.scale(plan, task_set, *scale, gate).await)
             }
-            Effect::DeleteTaskSet { task_set, external_id } => {
-                self.delete(plan, task_set, external_id, &gate).await
+            (Effect::DeleteTaskSet { task_set, external_id }, _) => {
+                self.delete(plan, task_set, external_id, gate).await
             }
-            Effect::SetPrimary { task_set } => {
-                let answer = self.ecs.set_primary(plan, task_set, &gate).await;
+            (Effect::SetPrimary { task_set }, _) => {
+                let answer = self.ecs.set_primary(plan, task_set, gate).await;
                 done(Mutation::UpdateServicePrimaryTaskSet, answer)
             }
-            Effect::SetWeights { route, shares, expect } => {
-                let Some(owner) = plan.routes().find(|it| it.name == *route).and_then(Owner::of) else {
-                    let message = format!("route {route} names neither rule nor listener");
-                    return refused(RefusalClass::Permanent, message);
-                };
-                self.set_weights(plan, owner, *shares, *expect, urgency, &gate).await
+            (Effect::SetWeights { shares, expect, .. }, Some(owner)) => {
+                self.set_weights(plan, owner, *shares, *expect, urgency, gate).await
+            }
+            (Effect::SetWeights { route, .. }, None) => {
+                refused(RefusalClass::Permanent, format!("route {route} has no owner"))
             }
         }
     }

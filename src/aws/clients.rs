@@ -7,18 +7,15 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, SdkConfig};
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, SdkConfig};
 
 use crate::records::Span;
 
-/// Until a TCP and TLS connection stands.
-pub const CONNECT: Span = Span::from_secs(2);
-/// One attempt, connection included.
-pub const ATTEMPT: Span = Span::from_secs(3);
-/// One operation with all its attempts: what the lease gate asks for (`semantics` 5.13).
+/// One operation with all its attempts, unless configured: what the lease gate asks for (`semantics` 5.13).
+/// One attempt gets half of it, a connection a third.
 pub const OPERATION: Span = Span::from_secs(6);
-/// Attempts of a read. The second one starts when the first has failed after at most [`ATTEMPT`], and the
-/// two fit into [`OPERATION`]. A third one would be the next pass's business.
+/// Attempts of a read. The second one starts when the first has failed after at most half of an operation, and the
+/// two fit into it. A third one would be the next pass's business.
 pub const READ_ATTEMPTS: u32 = 2;
 
 /// The lease's figures (`semantics` 5.13), for the arithmetic alone: the lease keeper owns them.
@@ -31,11 +28,6 @@ const LEASE_MARGIN: Span = Span::from_secs(2);
 const _: () = assert!(
     OPERATION.millis() + LEASE_MARGIN.millis() + 2 * LEASE_RENEWAL.millis() <= LEASE_TTL.millis(),
     "an operation must fit into what is left of a lease"
-);
-const _: () = assert!(CONNECT.millis() < ATTEMPT.millis(), "connecting is part of an attempt");
-const _: () = assert!(
-    READ_ATTEMPTS as u64 * ATTEMPT.millis() <= OPERATION.millis(),
-    "all attempts must fit into an operation"
 );
 
 /// The clients of one account and region.
@@ -61,12 +53,16 @@ impl Clients {
 }
 
 /// The configuration that all clients of the daemon share, from the environment and the pinned defaults.
-pub async fn load_config() -> SdkConfig {
-    let loader = aws_config::defaults(behaviour()).timeout_config(timeouts()).retry_config(read_retries());
+pub async fn load_config(operation: Span) -> SdkConfig {
+    loader(operation).load().await
+}
+
+fn loader(operation: Span) -> ConfigLoader {
+    let loader = aws_config::defaults(behaviour()).timeout_config(timeouts(operation)).retry_config(read_retries());
     match AppName::new("pointsman") {
-        Ok(name) => loader.app_name(name).load().await,
+        Ok(name) => loader.app_name(name),
         // The name is a constant of allowed characters; without it only the user agent says less.
-        Err(_) => loader.load().await,
+        Err(_) => loader,
     }
 }
 
@@ -75,12 +71,13 @@ pub fn behaviour() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// See the constants.
-pub fn timeouts() -> TimeoutConfig {
+/// Explicit time-outs for calls that may take `operation`.
+pub fn timeouts(operation: Span) -> TimeoutConfig {
+    let operation = operation.std();
     TimeoutConfig::builder()
-        .connect_timeout(CONNECT.std())
-        .operation_attempt_timeout(ATTEMPT.std())
-        .operation_timeout(OPERATION.std())
+        .connect_timeout(operation / 3)
+        .operation_attempt_timeout(operation / 2)
+        .operation_timeout(operation)
         .build()
 }
 
@@ -96,4 +93,25 @@ pub fn read_retries() -> RetryConfig {
 /// does, and repeats the same absolute write under a lease it has checked again.
 pub fn mutation_retries() -> RetryConfig {
     RetryConfig::disabled()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_config::Region;
+    use aws_sdk_ecs::config::Credentials;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_client_has_a_name_explicit_time_outs_and_few_retries() {
+        let loader = loader(OPERATION).region(Region::from_static("eu-central-1"));
+        let config = loader.credentials_provider(Credentials::for_tests()).load().await;
+        assert_eq!(config.app_name().unwrap().to_string(), "pointsman");
+        let timeouts = config.timeout_config().unwrap();
+        assert_eq!(timeouts.connect_timeout(), Some(Duration::from_secs(2)));
+        assert_eq!(timeouts.operation_attempt_timeout(), Some(Duration::from_secs(3)));
+        assert_eq!(timeouts.operation_timeout(), Some(Duration::from_secs(6)));
+        assert_eq!(config.retry_config().unwrap().max_attempts(), 2);
+        assert_eq!(mutation_retries().max_attempts(), 1);
+    }
 }

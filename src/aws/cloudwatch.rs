@@ -40,8 +40,8 @@ pub struct Alarms {
 }
 
 /// Without these, AWS answers metric alarms alone (`aws-facts.md` §3).
-fn all_types() -> Option<Vec<types::AlarmType>> {
-    Some(vec![types::AlarmType::MetricAlarm, types::AlarmType::CompositeAlarm, types::AlarmType::LogAlarm])
+fn all_types() -> Vec<types::AlarmType> {
+    vec![types::AlarmType::MetricAlarm, types::AlarmType::CompositeAlarm, types::AlarmType::LogAlarm]
 }
 
 #[async_trait]
@@ -63,7 +63,7 @@ impl Source for Alarms {
                 .client
                 .describe_alarms()
                 .set_alarm_names(Some(names.to_vec()))
-                .set_alarm_types(all_types())
+                .set_alarm_types(Some(all_types()))
                 .max_records(100)
                 .set_next_token(token)
                 .send()
@@ -207,7 +207,7 @@ pub async fn history(
         let page = client
             .describe_alarm_history()
             .alarm_name(name)
-            .set_alarm_types(all_types())
+            .set_alarm_types(Some(all_types()))
             .history_item_type(types::HistoryItemType::StateUpdate)
             // Whole seconds, rounded down: the exact comparison is made here.
             .start_date(DateTime::from_secs(since.as_second()))

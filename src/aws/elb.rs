@@ -220,7 +220,7 @@ impl Elb {
                 .describe_rules()
                 .set_rule_arns(arns.clone())
                 .set_listener_arn(listener.clone())
-                // ELB takes no page size together with a list of ARNs.
+                // A list of ARNs is its own page.
                 .set_page_size(listener.is_some().then_some(PAGE))
                 .set_marker(marker)
                 .send()

@@ -68,7 +68,7 @@ impl Inner {
         for need in needs {
             match need {
                 Need::Preflight(revision) => {
-                    extra.preflight = Some(seen(self.preflight(plan, revision).await));
+                    extra.preflight = Some(seen(Box::pin(self.preflight(plan, revision)).await));
                 }
                 Need::Targets(group) => {
                     let targets = self.elb.targets(plan.spec.target_groups.of(*group)).await;

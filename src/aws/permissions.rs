@@ -22,6 +22,11 @@ const fn read(service: &'static str, name: &'static str, actions: &'static [&'st
     Operation { service, name, mutation: None, actions, sometimes: &[] }
 }
 
+/// On the daemon's own tables and their stream.
+const fn table(name: &'static str, actions: &'static [&'static str]) -> Operation {
+    read("dynamodb", name, actions)
+}
+
 const fn write(
     service: &'static str,
     name: &'static str,
@@ -81,21 +86,21 @@ pub const OPERATIONS: &[Operation] = &[
     // For composite alarms only the resource `*` works.
     read("cloudwatch", "DescribeAlarms", &["cloudwatch:DescribeAlarms"]),
     read("cloudwatch", "DescribeAlarmHistory", &["cloudwatch:DescribeAlarmHistory"]),
-    read("dynamodb", "GetItem", &["dynamodb:GetItem"]),
-    read("dynamodb", "BatchGetItem", &["dynamodb:BatchGetItem"]),
-    read("dynamodb", "Query", &["dynamodb:Query"]),
-    read("dynamodb", "PutItem", &["dynamodb:PutItem"]),
-    read("dynamodb", "UpdateItem", &["dynamodb:UpdateItem"]),
+    table("GetItem", &["dynamodb:GetItem"]),
+    table("BatchGetItem", &["dynamodb:BatchGetItem"]),
+    table("Query", &["dynamodb:Query"]),
+    table("PutItem", &["dynamodb:PutItem"]),
+    table("UpdateItem", &["dynamodb:UpdateItem"]),
+    table("DeleteItem", &["dynamodb:DeleteItem"]),
     // A transaction is checked action by action.
-    read(
-        "dynamodb",
+    table(
         "TransactWriteItems",
         &["dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
     ),
-    read("dynamodb", "DescribeTable", &["dynamodb:DescribeTable"]),
-    read("dynamodb", "DescribeStream", &["dynamodb:DescribeStream"]),
-    read("dynamodb", "GetShardIterator", &["dynamodb:GetShardIterator"]),
-    read("dynamodb", "GetRecords", &["dynamodb:GetRecords"]),
+    table("DescribeTable", &["dynamodb:DescribeTable"]),
+    table("DescribeStream", &["dynamodb:DescribeStream"]),
+    table("GetShardIterator", &["dynamodb:GetShardIterator"]),
+    table("GetRecords", &["dynamodb:GetRecords"]),
 ];
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Judges records beyond their shape: bounds, cross-references, and what a release may choose.
 //!
 //! [`read_service`], [`read_desired`] and [`read_command`] are the only way from a table item to a typed
-//! record. The daemon and `pointsman check` refuse the same things with the same words.
+//! record; [`files`] does the same for files and says everything it finds. The daemon and `pointsman check` refuse the same things with the same words.
 
 use std::fmt;
 
@@ -16,11 +16,13 @@ use super::names::ServiceKey;
 mod arns;
 mod bounds;
 mod document;
+mod files;
 mod hash;
 mod release;
 mod service;
-mod template;
+pub(in crate::records) mod template;
 
+pub use files::{Checked, Finding, Report, files};
 pub use hash::spec_hash;
 pub use release::{strategy_of, task_definition_of};
 
@@ -38,6 +40,9 @@ pub const MAX_STRATEGIES: usize = 32;
 pub const MAX_ANNOTATIONS: usize = 32;
 /// Keys and values of all annotations (or labels) together, in bytes.
 pub const MAX_ANNOTATION_BYTES: usize = 4096;
+/// A service's spec without its strategies, as JSON: a release keeps a copy of it in its state item, which
+/// stays far below DynamoDB's 400 KB.
+pub const MAX_PINNED_BYTES: usize = 16 * 1024;
 /// Characters of a `requestId`.
 pub const MAX_REQUEST_ID: usize = 64;
 

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::check::{LONGEST_TEXT, MAX_ANNOTATIONS, MAX_REQUEST_ID};
 use super::names::Label;
+use super::schema::{PLAIN_NAME, PRINTABLE, TASK_DEFINITION};
 
 /// The record `desired#<namespace>/<name>`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +49,7 @@ pub struct ReleaseMetadata {
     pub name: Label,
     /// Untrusted text for people; never part of identity. At most 32 entries, 4 KiB in all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = MAX_ANNOTATIONS, "propertyNames" = {"minLength": 1, "maxLength": LONGEST_TEXT}))]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -55,11 +58,14 @@ pub struct ReleaseMetadata {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DesiredReleaseSpec {
     /// `family:revision`, or the full ARN of the same account, region and family.
+    #[schemars(extend("pattern" = TASK_DEFINITION))]
     pub task_definition: String,
     /// A name out of `releaseMayChoose`; omitted means `defaultStrategy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = PLAIN_NAME))]
     pub strategy: Option<String>,
     /// At most 64 characters, echoed in status; a new value on a failed revision is the retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minLength" = 1, "maxLength" = MAX_REQUEST_ID, "pattern" = PRINTABLE))]
     pub request_id: Option<String>,
 }

@@ -6,7 +6,15 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::check::template::{
+    MAX_BASE, MAX_PROVIDERS, MAX_SECURITY_GROUPS, MAX_SUBNETS, MAX_TAGS, MAX_WEIGHT,
+};
+use super::check::{LONGEST_TEXT, MAX_ALARMS, MAX_ANNOTATIONS, MAX_ROUTES, MAX_STRATEGIES};
 use super::names::{Arn, Label, PerGroup};
+use super::schema::{
+    self, CLUSTER, ECS_NAME, LISTENER, PLAIN_NAME, PRINTABLE, REGISTRY, RESERVED_TAG, RULE, SERVICE,
+    TARGET_GROUP,
+};
 use super::strategy::Strategy;
 use super::units::Span;
 
@@ -41,6 +49,7 @@ pub struct ServiceMetadata {
     pub name: Label,
     /// Free labels for lists and dashboards; never part of identity. At most 32.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = MAX_ANNOTATIONS, "propertyNames" = {"minLength": 1, "maxLength": LONGEST_TEXT}))]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -52,10 +61,12 @@ pub struct ManagedServiceSpec {
     pub ecs: EcsService,
     /// The only task-definition family that a release may name. A task definition names a task *role*:
     /// without this, whoever may write a release could run any role that the daemon may pass.
+    #[schemars(extend("pattern" = ECS_NAME))]
     pub task_definition_family: String,
     /// The container and port that take the traffic.
     pub container: Container,
     /// The two target groups. The names are fixed, the roles alternate.
+    #[schemars(extend("properties" = {"a": {"pattern": TARGET_GROUP}, "b": {"pattern": TARGET_GROUP}}))]
     pub target_groups: PerGroup<Arn>,
     /// Where the traffic comes from.
     pub routes: Routes,
@@ -63,17 +74,21 @@ pub struct ManagedServiceSpec {
     pub task_set: TaskSetTemplate,
     /// Alarms that are watched in every state of a release. At most 100.
     #[serde(default)]
+    #[schemars(extend("maxItems" = MAX_ALARMS))]
     pub alarms: Vec<AlarmRef>,
     /// What to do when alarms cannot be judged.
     #[serde(default)]
     pub alarm_policy: AlarmPolicy,
     /// Strategies by name.
     #[serde(default)]
+    #[schemars(extend("maxProperties" = MAX_STRATEGIES, "propertyNames" = {"pattern": PLAIN_NAME, "not": {"pattern": r"^CodeDeployDefault\."}}))]
     pub strategies: BTreeMap<String, Strategy>,
     /// The strategy of a release that names none: a key of `strategies` or a predefined name.
+    #[schemars(extend("pattern" = PLAIN_NAME))]
     pub default_strategy: String,
     /// What a release may name in `strategy`. Empty: only the default.
     #[serde(default)]
+    #[schemars(extend("maxItems" = MAX_STRATEGIES, "uniqueItems" = true, "items" = {"type": "string", "pattern": PLAIN_NAME}))]
     pub release_may_choose: Vec<String>,
     /// How long the candidate stays on the test route, alarms armed, before production weight.
     #[serde(default)]
@@ -95,6 +110,7 @@ pub struct ManagedServiceSpec {
     pub drift: Drift,
     /// Take over a task set that somebody else made.
     #[serde(default)]
+    #[schemars(extend("type" = "null"))]
     pub adopt: Option<Adopt>,
     /// No forward step and no delete while true; rollback stays armed.
     #[serde(default)]
@@ -106,8 +122,10 @@ pub struct ManagedServiceSpec {
 #[serde(deny_unknown_fields)]
 pub struct EcsService {
     /// Cluster ARN.
+    #[schemars(extend("pattern" = CLUSTER))]
     pub cluster: Arn,
     /// Service ARN in that cluster.
+    #[schemars(extend("pattern" = SERVICE))]
     pub service: Arn,
 }
 
@@ -116,6 +134,7 @@ pub struct EcsService {
 #[serde(deny_unknown_fields)]
 pub struct Container {
     /// Container name in the task definition.
+    #[schemars(extend("pattern" = ECS_NAME))]
     pub name: String,
     /// Container port, 1 to 65535.
     pub port: std::num::NonZeroU16,
@@ -126,6 +145,7 @@ pub struct Container {
 #[serde(deny_unknown_fields)]
 pub struct Routes {
     /// Production routes, written in this order. 1 to 8.
+    #[schemars(extend("minItems" = 1, "maxItems" = MAX_ROUTES))]
     pub production: Vec<Route>,
     /// A route for tests alone; never one of the production routes.
     #[serde(default)]
@@ -138,20 +158,29 @@ pub struct Routes {
 /// One weighted forward action: of a rule, or of a listener's default action.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("oneOf" = schema::exactly_one(&["rule", "listenerDefault"])))]
 pub struct Route {
     /// Name for people, unique among the routes.
+    #[schemars(extend("pattern" = PLAIN_NAME))]
     pub name: String,
     /// Listener-rule ARN. Exactly one of `rule` and `listenerDefault` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = RULE))]
     pub rule: Option<Arn>,
     /// Listener ARN, when the weights are in its default action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = LISTENER))]
     pub listener_default: Option<Arn>,
 }
 
 /// Group stickiness keeps a client on its old target group whatever the weights (`semantics` 5.4).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend(
+    "if" = {"required": ["policy"], "properties": {"policy": {"const": "accept"}}},
+    "then" = schema::given("maxDuration"),
+    "else" = {"properties": {"maxDuration": {"type": "null"}}}
+))]
 pub struct Stickiness {
     /// `refuse` (default) or `accept`.
     #[serde(default)]
@@ -175,24 +204,49 @@ pub enum StickinessPolicy {
 /// What every task set is made from. `CreateTaskSet` parameters, `aws-facts.md` §1.8.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("allOf" = [
+    {"not": {
+        "required": ["launchType", "capacityProviderStrategy"],
+        "properties": {"launchType": {"type": "string"}, "capacityProviderStrategy": {"minItems": 1}}
+    }},
+    {"not": {
+        "required": ["launchType", "platformVersion"],
+        "properties": {"launchType": {"const": "EC2"}, "platformVersion": {"type": "string"}}
+    }}
+]))]
 pub struct TaskSetTemplate {
     /// Capacity providers; not together with `launchType`. At most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend(
+        "maxItems" = MAX_PROVIDERS,
+        "contains" = {"required": ["base"], "properties": {"base": {"minimum": 1}}},
+        "minContains" = 0,
+        "maxContains" = 1,
+        "if" = {"minItems": 2},
+        "then" = {"contains": {"required": ["weight"], "properties": {"weight": {"minimum": 1}}}}
+    ))]
     pub capacity_provider_strategy: Vec<CapacityProvider>,
     /// `FARGATE` or `EC2`; not together with `capacityProviderStrategy`. Neither: the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch_type: Option<LaunchType>,
     /// Fargate platform version; omitted means LATEST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = r"^(LATEST|[0-9]+(\.[0-9]+){0,2})$", "maxLength" = 32))]
     pub platform_version: Option<String>,
     /// Required for task definitions with network mode `awsvpc`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
     /// Cloud Map service registry ARN; at most one (`aws-facts.md` §1.8).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = REGISTRY))]
     pub service_registry: Option<Arn>,
     /// Tags of the task set, besides the daemon's own. At most 40.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend(
+        "maxProperties" = MAX_TAGS,
+        "propertyNames" = {"minLength": 1, "maxLength": 128, "pattern": PRINTABLE, "not": {"pattern": RESERVED_TAG}},
+        "additionalProperties" = {"type": "string", "maxLength": 256}
+    ))]
     pub tags: BTreeMap<String, String>,
 }
 
@@ -201,12 +255,15 @@ pub struct TaskSetTemplate {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CapacityProvider {
     /// Name, for example `FARGATE_SPOT`.
+    #[schemars(extend("pattern" = "^[A-Za-z0-9][-_.A-Za-z0-9]{0,254}$"))]
     pub capacity_provider: String,
     /// Tasks that run there before weights count, 0 to 100 000; on one item only.
     #[serde(default)]
+    #[schemars(extend("maximum" = MAX_BASE))]
     pub base: u32,
     /// Relative share, 0 to 1000.
     #[serde(default)]
+    #[schemars(extend("maximum" = MAX_WEIGHT))]
     pub weight: u32,
 }
 
@@ -236,9 +293,11 @@ impl LaunchType {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Network {
     /// 1 to 16 subnets.
+    #[schemars(extend("minItems" = 1, "maxItems" = MAX_SUBNETS, "uniqueItems" = true, "items" = {"type": "string", "maxLength": 64, "pattern": "^subnet-[-A-Za-z0-9]+$"}))]
     pub subnets: Vec<String>,
     /// At most 5.
     #[serde(default)]
+    #[schemars(extend("maxItems" = MAX_SECURITY_GROUPS, "uniqueItems" = true, "items" = {"type": "string", "maxLength": 64, "pattern": "^sg-[-A-Za-z0-9]+$"}))]
     pub security_groups: Vec<String>,
     /// Fargate tasks in public subnets need it to pull images.
     #[serde(default)]
@@ -250,6 +309,7 @@ pub struct Network {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AlarmRef {
     /// Exact alarm name (metric or composite).
+    #[schemars(extend("minLength" = 1, "maxLength" = 255, "pattern" = PRINTABLE))]
     pub name: String,
     /// A group alarm is armed only while that group holds the candidate.
     pub watches: Watches,

@@ -199,7 +199,7 @@ checked_text!(
 checked_text!(
     /// A full Amazon resource name with account and region, without wildcards.
     Arn, allowed: "a full ARN with account and region, such as arn:aws:ecs:eu-central-1:111122223333:service/prod/checkout",
-    pattern: "^arn:[^:*\\s]+:[^:*\\s]+:[^:*\\s]+:[^:*\\s]+:[^*\\s]+$", longest: 512, is_arn
+    pattern: "^arn(:[!-)+-9;-~]+){4}:[!-)+-~]+$", longest: 512, is_arn
 );
 
 impl Arn {

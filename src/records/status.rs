@@ -79,6 +79,9 @@ pub struct Status {
 pub struct Observed {
     /// `sha256:` of the spec as written.
     pub spec_hash: Option<String>,
+    /// The attempt of `observedGeneration` that runs, waits, or ended last; from 1, and 0 before the first.
+    #[serde(default)]
+    pub attempt: u32,
     /// As in the request.
     pub request_id: Option<String>,
     /// `family:revision`.
@@ -280,6 +283,9 @@ pub struct WaitingOn {
     pub deadline: Option<Timestamp>,
     /// What comes next.
     pub then: String,
+    /// What happens at the deadline instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otherwise: Option<String>,
 }
 
 /// A Kubernetes-style condition.
@@ -333,8 +339,10 @@ pub struct LastOutcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// One word, for example `Alarm` or a refusal's code.
+    #[serde(default)]
     pub reason: String,
     /// One sentence: for a refusal the field, the value, what is allowed and what to do.
+    #[serde(default)]
     pub message: String,
     /// When.
     pub at: Timestamp,

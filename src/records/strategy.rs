@@ -1,8 +1,13 @@
 //! How a release goes from 0 to 100 %: the strategies people write, and the steps they become.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
+use schemars::JsonSchema;
+use serde::de::{self, IntoDeserializer as _};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::check::MAX_STEPS;
+use super::schema;
 use super::units::{Percent, Span};
 
 mod resolve;
@@ -13,6 +18,7 @@ pub(crate) use resolve::{known_names, resolve};
 /// A strategy as written: exactly one of the four forms.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("oneOf" = schema::exactly_one(&["allAtOnce", "canary", "linear", "steps"])))]
 pub struct Strategy {
     /// All traffic in one write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,6 +31,7 @@ pub struct Strategy {
     pub linear: Option<Linear>,
     /// Any list of steps, at most 30. 100 % is always the last, implicit step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minItems" = 1, "maxItems" = MAX_STEPS))]
     pub steps: Option<Vec<StepSpec>>,
 }
 
@@ -38,6 +45,7 @@ pub struct AllAtOnce {}
 #[serde(deny_unknown_fields)]
 pub struct Canary {
     /// The first share, above 0 and below 100.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 100))]
     pub weight: Percent,
     /// How long it bakes.
     pub bake: Span,
@@ -48,6 +56,7 @@ pub struct Canary {
 #[serde(deny_unknown_fields)]
 pub struct Linear {
     /// The share added by each step, 3 to 99.9, as in ECS's own linear deployments.
+    #[schemars(extend("minimum" = 3, "exclusiveMaximum" = 100))]
     pub weight: Percent,
     /// How long each step bakes.
     pub bake: Span,
@@ -56,9 +65,25 @@ pub struct Linear {
 /// One step as written: a shift (`weight`, `scale`, `bake`) or a `pause`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    {
+        "required": ["pause"],
+        "properties": {
+            "pause": {"type": "object"}, "weight": {"type": "null"},
+            "scale": {"type": "null"}, "bake": {"type": "null"}
+        }
+    },
+    {
+        "required": ["weight", "bake"],
+        "properties": {
+            "weight": {"type": "number"}, "bake": {"type": "string"}, "pause": {"type": "null"}
+        }
+    }
+]))]
 pub struct StepSpec {
     /// The candidate's share, above 0 and below 100, never below the step before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 100))]
     pub weight: Option<Percent>,
     /// The candidate's scale: a percentage, or `follow` (default: as much as the weight).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,13 +97,43 @@ pub struct StepSpec {
 }
 
 /// The candidate's scale in a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Scale {
     /// A percentage of the service's desiredCount, at least the weight.
     Fixed(Percent),
     /// As much as the weight.
     Follow(Follow),
+}
+
+impl<'de> Deserialize<'de> for Scale {
+    // By hand, so that the error says what is allowed; an untagged enum only says that nothing matched.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Scale;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("follow, or a number from 0 to 100 with at most one decimal")
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Scale, E> {
+                Percent::deserialize(value.into_deserializer()).map(Scale::Fixed)
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Scale, E> {
+                Percent::deserialize(value.into_deserializer()).map(Scale::Fixed)
+            }
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Scale, E> {
+                Percent::deserialize(value.into_deserializer()).map(Scale::Fixed)
+            }
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Scale, E> {
+                match value {
+                    "follow" => Ok(Scale::Follow(Follow::Follow)),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(value), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 /// The word `follow`.

@@ -107,12 +107,10 @@ impl<'de> Deserialize<'de> for Percent {
             }
             // The shortest decimal text of a double is what the person wrote; it is judged as text.
             fn visit_f64<E: de::Error>(self, value: f64) -> Result<Percent, E> {
-                value.to_string().parse().map_err(E::custom)
-            }
-            fn visit_str<E: de::Error>(self, value: &str) -> Result<Percent, E> {
-                Err(E::custom(format!(
-                    "\"{value}\" is a text; write the number without quotes (in DynamoDB: type N, not S)"
-                )))
+                let text = value.to_string();
+                // JSON has a zero below zero.
+                let text = if text == "-0" { "0" } else { &text };
+                text.parse().map_err(E::custom)
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -124,9 +122,12 @@ impl JsonSchema for Percent {
         "Percent".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // `multipleOf: 0.1` refuses 0.3 in validators that divide doubles; a list of values is exact in all.
+        let tenths: Vec<f64> =
+            (1..1000_u16).filter(|n| !n.is_multiple_of(10)).map(|n| f64::from(n) / 10.0).collect();
         json_schema!({
-            "description": "A percentage with at most one decimal.",
-            "type": "number", "minimum": 0, "maximum": 100, "multipleOf": 0.1
+            "description": "A percentage from 0 to 100 with at most one decimal.",
+            "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 100 }, { "enum": tenths }]
         })
     }
 }
@@ -135,13 +136,13 @@ impl JsonSchema for Percent {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span(u64);
 
-/// Unit letters, their length in milliseconds, largest first.
-const UNITS: [(&str, u64); 5] =
-    [("d", 24 * 3_600_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+/// Unit letters, their length in milliseconds, and how many digits their number may have; largest first.
+/// The schema's pattern says the same. Each is some centuries at most, so sums stay far from overflow.
+const UNITS: [(&str, u64, usize); 5] =
+    [("d", 24 * 3_600_000, 5), ("h", 3_600_000, 6), ("m", 60_000, 8), ("s", 1_000, 10), ("ms", 1, 13)];
 
-/// The longest span that a record may hold: one year. Everything real is far below it, and sums of
-/// spans stay far from overflow.
-const LONGEST_MS: u64 = 366 * 24 * 3_600_000;
+/// The longest span that is written: what has been written can always be read back.
+const LONGEST_MS: u64 = 999_999 * 3_600_000;
 
 impl Span {
     /// No time.
@@ -194,11 +195,11 @@ impl Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
+        let mut rest = self.0.min(LONGEST_MS);
         if rest == 0 {
             return f.write_str("0s");
         }
-        for (unit, length) in UNITS {
+        for (unit, length, _) in UNITS {
             if unit != "d" && rest >= length {
                 write!(f, "{}{unit}", rest / length)?;
                 rest %= length;
@@ -210,7 +211,7 @@ impl fmt::Display for Span {
 
 /// Why a text is not a [`Span`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a duration such as 90s, 15m, 1h30m or 500ms (at most 366 days)")]
+#[error("\"{0}\" is not a duration such as 90s, 15m, 1h30m or 500ms")]
 pub struct BadSpan(String);
 
 impl FromStr for Span {
@@ -226,16 +227,17 @@ impl FromStr for Span {
             let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
             rest = &rest[digits..];
             let letters = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-            let (_, length) = *UNITS.iter().find(|(unit, _)| *unit == &rest[..letters]).ok_or_else(bad)?;
+            let unit = UNITS.iter().find(|(unit, ..)| *unit == &rest[..letters]);
+            let (_, length, most_digits) = *unit.ok_or_else(bad)?;
             // Each unit once, largest first: `30m1h` and `1m1m` are slips of the pen.
-            if length >= finest {
+            if length >= finest || digits > most_digits {
                 return Err(bad());
             }
             finest = length;
             total = total.checked_add(number.checked_mul(length).ok_or_else(bad)?).ok_or_else(bad)?;
             rest = &rest[letters..];
         }
-        if text.is_empty() || total > LONGEST_MS {
+        if text.is_empty() {
             return Err(bad());
         }
         Ok(Self(total))
@@ -273,8 +275,8 @@ impl JsonSchema for Span {
         json_schema!({
             "description": "A duration: units d, h, m, s, ms, each at most once, largest first.",
             "type": "string",
-            "minLength": 2, "maxLength": 40,
-            "pattern": "^([0-9]{1,3}d)?([0-9]{1,4}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?([0-9]{1,11}ms)?$"
+            "minLength": 2, "maxLength": 64,
+            "pattern": "^([0-9]{1,5}d)?([0-9]{1,6}h)?([0-9]{1,8}m)?([0-9]{1,10}s)?([0-9]{1,13}ms)?$"
         })
     }
 }

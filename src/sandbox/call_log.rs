@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::wire::{Call, Refusal, Service};
 
@@ -80,19 +82,20 @@ pub(super) struct CallLog {
 }
 
 impl CallLog {
-    /// An empty log; appends to `file` too when one is given.
-    pub(super) async fn open(file: Option<&Path>) -> std::io::Result<Self> {
+    /// An empty log; appends to `file` too when one is given, by one of `parts`, until `stop`.
+    pub(super) async fn open(
+        file: Option<&Path>,
+        parts: &TaskTracker,
+        stop: CancellationToken,
+    ) -> std::io::Result<Self> {
         let file = match file {
             None => None,
             Some(path) => {
-                let mut file = tokio::fs::OpenOptions::new().create(true).append(true).open(path).await?;
-                let (sender, mut lines) = mpsc::channel::<String>(LINES_MAX);
-                tokio::spawn(async move {
-                    while let Some(line) = lines.recv().await {
-                        if let Err(error) = write_line(&mut file, &line).await {
-                            tracing::error!(%error, "the call log's file cannot be written; logging in memory only");
-                            return;
-                        }
+                let file = tokio::fs::OpenOptions::new().create(true).append(true).open(path).await?;
+                let (sender, lines) = mpsc::channel::<String>(LINES_MAX);
+                parts.spawn(async move {
+                    if let Err(error) = write_lines(file, lines, stop).await {
+                        tracing::error!(%error, "the call log's file cannot be written; logging in memory only");
                     }
                 });
                 Some(sender)
@@ -139,7 +142,7 @@ impl CallLog {
             line
         };
         if let (Some(file), Some(line)) = (&self.file, line) {
-            // Closed only after the writer reported why.
+            // Closed only at the end, or after the writer reported why.
             let _ = file.send(line).await;
         }
     }
@@ -155,10 +158,25 @@ impl CallLog {
     }
 }
 
-async fn write_line(file: &mut tokio::fs::File, line: &str) -> std::io::Result<()> {
-    file.write_all(line.as_bytes()).await?;
-    file.write_all(b"\n").await?;
-    file.flush().await
+/// Writes every line that was handed in before `stop`.
+async fn write_lines(
+    mut file: tokio::fs::File,
+    mut lines: mpsc::Receiver<String>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    loop {
+        let line = tokio::select! {
+            line = lines.recv() => line,
+            () = stop.cancelled(), if !lines.is_closed() => {
+                lines.close();
+                continue;
+            }
+        };
+        let Some(mut line) = line else { return Ok(()) };
+        line.push('\n');
+        file.write_all(line.as_bytes()).await?;
+        file.flush().await?;
+    }
 }
 
 /// Members that name what a call is about, the most specific first.

@@ -7,7 +7,7 @@
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -36,6 +36,8 @@ const BEAT_MAX: Duration = Duration::from_secs(1);
 const EVENTS_PER_BEAT: usize = 256;
 /// Versions kept for stale reads.
 const VERSIONS_MAX: usize = 16;
+/// The longest a load balancer call waits for its routes to be in effect.
+const ROUTES_MAX: Duration = Duration::from_secs(2);
 /// Exit code of a container that was killed from outside: 128 + SIGKILL.
 const KILLED: i32 = 137;
 
@@ -101,6 +103,8 @@ pub(super) struct Heart {
     routing: watch::Sender<Arc<Routing>>,
     nudged: Notify,
     faults: Arc<Faults>,
+    /// Set when changed routes are to be in effect before the call that changed them is answered.
+    prompt: OnceLock<Arc<Plane>>,
 }
 
 impl Heart {
@@ -113,7 +117,7 @@ impl Heart {
             ports: BTreeMap::new(),
         };
         let routing = watch::Sender::new(Arc::new(core.region.routing()));
-        Self { core: Mutex::new(core), routing, nudged: Notify::new(), faults }
+        Self { core: Mutex::new(core), routing, nudged: Notify::new(), faults, prompt: OnceLock::new() }
     }
 
     /// What the load balancers follow.
@@ -175,6 +179,21 @@ impl Heart {
     /// What there is, for people.
     pub(super) fn state(&self) -> Value {
         self.change(false, view::state)
+    }
+
+    /// From now on, a call that changes routes is answered once every load balancer routes by them.
+    pub(super) fn answer_after_routes(&self, plane: Arc<Plane>) {
+        // Set once, at the start.
+        let _ = self.prompt.set(plane);
+    }
+
+    /// Waits until the routes as they are now are in effect.
+    async fn routes_in_effect(&self) {
+        let Some(plane) = self.prompt.get() else { return };
+        let version = self.routing.borrow().version;
+        if tokio::time::timeout(ROUTES_MAX, plane.routing_reached(version)).await.is_err() {
+            tracing::warn!(version, "the load balancers are slow to take up changed routes");
+        }
     }
 
     /// Keeps time and the data plane going until `stop`.
@@ -284,8 +303,12 @@ impl Backend for Heart {
             let versions = request.stale_versions;
             return self.change(false, |core, now| core.stale_call(versions, now, api, request));
         }
-        self.change(is_mutating(&request.operation), |core, now| {
-            core.call(now, api, &request.operation, request.input)
-        })
+        let mutating = is_mutating(&request.operation);
+        let answer =
+            self.change(mutating, |core, now| core.call(now, api, &request.operation, request.input));
+        if mutating && api == Api::Elb {
+            self.routes_in_effect().await;
+        }
+        answer
     }
 }

@@ -166,6 +166,24 @@ async fn a_held_call_takes_effect_only_after_its_rule_is_taken_away() {
     assert!(late.is_conditional_check_failed_exception(), "{late:?}");
 }
 
+#[tokio::test]
+async fn every_call_is_a_line_in_the_logs_file_when_the_sandbox_has_stopped() {
+    let path = std::env::temp_dir().join(format!("pointsman-calls-{:032x}.jsonl", rand::random::<u128>()));
+    let settings = SandboxSettings { call_log: Some(path.clone()), ..SandboxSettings::default() };
+    let sandbox = Sandbox::start(settings).await.unwrap();
+    let client = aws_sdk_dynamodb::Client::new(&client_config(sandbox.endpoint()).await);
+    for _ in 0..20 {
+        client.list_tables().send().await.unwrap();
+    }
+    sandbox.stop().await;
+    let text = tokio::fs::read_to_string(&path).await.unwrap();
+    tokio::fs::remove_file(&path).await.unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seqs: Vec<u64> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, (1..=20).collect::<Vec<u64>>());
+    assert!(lines.iter().all(|line| line["operation"] == "ListTables" && line["result"] == "OK"));
+}
+
 #[test]
 fn a_fault_rule_reads_from_the_json_that_the_control_api_takes() {
     let read: FaultRule = serde_json::from_value(json!({

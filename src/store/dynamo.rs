@@ -256,6 +256,6 @@ impl Store for DynamoStore {
         write: StateWrite,
         permit: &Permit,
     ) -> Result<u64, StoreError> {
-        self.write_state(service, write, permit).await
+        Box::pin(self.write_state(service, write, permit)).await
     }
 }

@@ -245,7 +245,7 @@ impl Keeper {
             Ok(Renewal::Done) => info!(epoch, "the lease is given up"),
             Ok(Renewal::Lost) => info!(epoch, "the lease had already been taken over"),
             Err(()) => {
-                warn!(epoch, "the lease could not be given up; a successor waits for its time to live")
+                warn!(epoch, "the lease could not be given up; a successor waits for its time to live");
             }
         }
     }

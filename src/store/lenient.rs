@@ -23,7 +23,7 @@ fn fields<'de>(map: Map<String, Value>) -> Fields<'de> {
     MapDeserializer::new(entries.into_iter())
 }
 
-impl<'de> IntoDeserializer<'de, Error> for Lenient {
+impl IntoDeserializer<'_, Error> for Lenient {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {

@@ -174,16 +174,13 @@ impl Reader {
             let Some(Some(iterator)) = self.shards.get(&id).cloned() else { continue };
             match timed(CALL, self.streams.get_records().shard_iterator(iterator).send()).await {
                 Ok(page) => {
-                    match page.next_shard_iterator {
-                        Some(next) => {
-                            self.shards.insert(id, Some(next));
-                        }
-                        None => {
-                            // It was split or rotated: its children are listed now.
-                            self.shards.remove(&id);
-                            self.finished.insert(id);
-                            *since_listing = SHARDS_EVERY;
-                        }
+                    if let Some(next) = page.next_shard_iterator {
+                        self.shards.insert(id, Some(next));
+                    } else {
+                        // It was split or rotated: its children are listed now.
+                        self.shards.remove(&id);
+                        self.finished.insert(id);
+                        *since_listing = SHARDS_EVERY;
                     }
                     let services: BTreeSet<ServiceKey> =
                         page.records.unwrap_or_default().iter().filter_map(service).collect();

@@ -107,8 +107,8 @@ pub(super) fn claim_pk(arn: &str) -> String {
 
 /// The service that an item of people's or the daemon's is about; `None` for keys of other shapes.
 pub fn service_of(pk: &str) -> Option<ServiceKey> {
-    let prefixes = RecordKind::ALL.map(RecordKind::prefix).into_iter().chain([STATE_PREFIX]);
-    prefixes.filter_map(|prefix| pk.strip_prefix(prefix)).next()?.parse().ok()
+    let mut prefixes = RecordKind::ALL.map(RecordKind::prefix).into_iter().chain([STATE_PREFIX]);
+    prefixes.find_map(|prefix| pk.strip_prefix(prefix))?.parse().ok()
 }
 
 /// What a table is made of. Billing is on demand; point-in-time recovery and deletion protection are the

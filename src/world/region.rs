@@ -151,7 +151,11 @@ impl Region {
         healthy: bool,
         detail: &str,
     ) {
-        self.on_elb(now, |elb, _| elb.probed(group, target, healthy, detail));
+        self.advance(now);
+        // Most probes confirm what is known; only a change concerns the scheduler.
+        if self.elb.probed(group, target, healthy, detail) {
+            self.settle(now);
+        }
     }
 
     /// What the data plane routes by.

@@ -1,4 +1,8 @@
 //! What people may write, and what they are told when they may not.
 
+mod files;
 mod judging;
+mod schemas;
+mod strategies;
 mod support;
+mod units;

@@ -46,6 +46,25 @@ pub enum Fault {
     AlarmsUnread,
     /// Routes show what they were before the last write.
     StaleRoutes,
+    /// The targets are not healthy when they are looked at once more.
+    TargetsUnwell,
+    /// desiredCount grew and the task set has not followed yet.
+    DesiredJustGrew,
+}
+
+impl Fault {
+    /// Whether it befalls what is read, and not an effect.
+    pub const fn is_of_reading(self) -> bool {
+        matches!(
+            self,
+            Self::ServiceUnread
+                | Self::RoutesUnread
+                | Self::AlarmsUnread
+                | Self::StaleRoutes
+                | Self::TargetsUnwell
+                | Self::DesiredJustGrew
+        )
+    }
 }
 
 /// How the protocol around the core is broken on purpose, to see that somebody notices.
@@ -88,6 +107,8 @@ pub struct Sim {
     key: ServiceKey,
     limits: Limits,
     foreign_hand: bool,
+    withdrawn: Option<ManagedServiceSpec>,
+    armed: Fault,
 }
 
 const POLL: Span = Span::from_secs(2);
@@ -120,6 +141,8 @@ impl Sim {
             key: "payments/checkout".parse().expect("a key"),
             limits: Limits { installation: "test".to_owned(), poll: POLL, idle_poll: Span::from_secs(60) },
             foreign_hand: false,
+            withdrawn: None,
+            armed: Fault::None,
         }
     }
 
@@ -170,6 +193,44 @@ impl Sim {
         self.memory.as_ref().unwrap_or(&self.durable)
     }
 
+    /// The id of the release that ended last.
+    pub fn last_release_id(&self) -> String {
+        let last = self.facts().last.as_ref().map_or_else(String::new, |last| last.release.to_string());
+        format!("checkout-{last}")
+    }
+
+    pub fn suspend(&mut self, suspend: bool) {
+        if let Asked::Valid { spec, .. } = &mut self.service {
+            spec.suspend = suspend;
+        }
+    }
+
+    /// The platform team deletes the record; `restore_service` writes it again.
+    pub fn withdraw_service_for_a_while(&mut self) {
+        if let Asked::Valid { spec, .. } = &self.service {
+            self.withdrawn = Some(spec.clone());
+            self.service = Asked::Absent;
+        }
+    }
+
+    pub fn restore_service(&mut self) {
+        if let Some(spec) = self.withdrawn.take() {
+            self.service = Asked::Valid { spec, hash: "sha256:service".to_owned() };
+        }
+    }
+
+    pub fn delete_some_set_by_hand(&mut self) {
+        self.foreign_hand = true;
+        if let Some(set) = self.region.task_sets().last() {
+            let arn = set.task_set_arn.clone();
+            self.region.delete_set_by_hand(self.now, &arn);
+        }
+    }
+
+    pub fn waits_for_a_record(&self) -> bool {
+        matches!(&self.last_next, Some(Next::Wait(wait)) if wait.on.name() == "Record")
+    }
+
     /// Somebody else writes weights; what they break is not our violation.
     pub fn move_by_hand(&mut self, a: u32, b: u32) {
         self.foreign_hand = true;
@@ -197,9 +258,17 @@ impl Sim {
             self.epoch += 1;
             self.forget();
         }
-        for turn in 0..16 {
-            let fault = if turn == 0 { fault } else { Fault::None };
+        // A fault of an effect waits for the next effect, however many passes that takes.
+        let reading = fault.is_of_reading();
+        if !reading && fault != Fault::None && fault != Fault::TakeOver {
+            self.armed = fault;
+        }
+        for _ in 0..16 {
+            let fault = if reading { fault } else { self.armed };
             let next = self.turn(fault);
+            if matches!(next, Next::Act(_)) && !reading {
+                self.armed = Fault::None;
+            }
             self.note_next(&next);
             self.last_next = Some(next.clone());
             let pause = match next {
@@ -345,7 +414,9 @@ impl Sim {
             | Fault::ServiceUnread
             | Fault::RoutesUnread
             | Fault::AlarmsUnread
-            | Fault::StaleRoutes => Some(self.apply(plan, effect)),
+            | Fault::StaleRoutes
+            | Fault::TargetsUnwell
+            | Fault::DesiredJustGrew => Some(self.apply(plan, effect)),
         }
     }
 

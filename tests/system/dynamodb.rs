@@ -50,7 +50,8 @@ fn run<I: DeserializeOwned, O: Serialize>(
 ) -> Result<String, DynoxideError> {
     let input = serde_json::from_slice(body)
         .map_err(|error| DynoxideError::ValidationException(error.to_string()))?;
-    Ok(serde_json::to_string(&call(input)?).expect("answers are JSON"))
+    let output = call(input)?;
+    serde_json::to_string(&output).map_err(|error| DynoxideError::InternalServerError(error.to_string()))
 }
 
 fn answer(engine: &Database, operation: &str, body: &[u8]) -> Response {

@@ -3,7 +3,7 @@
 //! `ModifyRule` and `ModifyListener` replace a whole list and have no precondition (`aws-facts.md` §2), so the
 //! list goes back exactly as it came, but for the two weights.
 
-use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum};
+use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum, ForwardActionConfig};
 
 use crate::model::Shares;
 use crate::model::effect::RefusalClass;
@@ -36,7 +36,7 @@ pub fn weights(actions: &[Action], groups: &PerGroup<Arn>) -> Weights {
 /// The target groups of one action with their weights, in order. For a lone group ELB answers
 /// `TargetGroupArn`, `ForwardConfig` or both; they then say the same.
 fn forward_groups(action: &Action) -> Vec<(String, u32)> {
-    let config = action.forward_config().map(|config| config.target_groups()).unwrap_or_default();
+    let config = action.forward_config().map(ForwardActionConfig::target_groups).unwrap_or_default();
     if config.is_empty() {
         return action.target_group_arn().map(|arn| (arn.to_owned(), DEFAULT_WEIGHT)).into_iter().collect();
     }
@@ -158,7 +158,7 @@ pub fn told_of(owner: &str, load_balancer: &str, actions: &[Action]) -> ForwardA
 #[cfg(test)]
 mod tests {
     use aws_sdk_elasticloadbalancingv2::types::{
-        AuthenticateOidcActionConfig, ForwardActionConfig, TargetGroupStickinessConfig, TargetGroupTuple,
+        AuthenticateOidcActionConfig, TargetGroupStickinessConfig, TargetGroupTuple,
     };
 
     use super::*;

@@ -186,16 +186,14 @@ pub fn judge_read(cause: &Cause) -> Verdict {
 fn judge_as(mutation: Option<Mutation>, cause: &Cause) -> Verdict {
     match cause {
         Cause::NoLease => Verdict::Refused(RefusalClass::NoLease),
-        Cause::Budget => THROTTLED,
+        Cause::Budget | Cause::Answered { code: None, status: 429, .. } => THROTTLED,
         // Certainly not sent, and no rate limit either: look again, then try again.
         Cause::NotSent(_) => CONFLICT,
-        Cause::Lost(_) => Verdict::Unknown,
+        // An answer without a code is not in AWS's format: a proxy, or torn. What stood behind it may have acted.
+        Cause::Lost(_) | Cause::Answered { code: None, .. } => Verdict::Unknown,
         Cause::Answered { code: Some(code), status, message } => {
             judge_answer(mutation, code, *status, message)
         }
-        Cause::Answered { code: None, status: 429, .. } => THROTTLED,
-        // Not AWS's format: a proxy, or a torn answer. What stood behind it may have acted.
-        Cause::Answered { code: None, .. } => Verdict::Unknown,
     }
 }
 

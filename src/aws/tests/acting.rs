@@ -110,7 +110,8 @@ async fn scaling_and_promoting_name_the_task_set_by_its_arn() {
         ecs: vec![
             mock!(aws_sdk_ecs::Client::update_task_set)
                 .match_requests(move |input| {
-                    input.task_set() == Some(&scaled) && input.scale().is_some_and(|it| it.value() == 100.0)
+                    input.task_set() == Some(&scaled)
+                        && input.scale().is_some_and(|it| it.value().to_string() == "100")
                 })
                 .then_output(|| UpdateTaskSetOutput::builder().build()),
             mock!(aws_sdk_ecs::Client::update_service_primary_task_set)

@@ -92,6 +92,8 @@ async fn twenty_five_services_of_one_cluster_cost_three_calls() {
     assert_eq!(world.elb[0].num_calls(), 2, "twenty rules a call");
     assert_eq!(world.elb[1].num_calls(), 2, "twenty listeners a call");
     assert_eq!(world.cloudwatch[0].num_calls(), 1, "51 alarms, the shared one once");
+    let counted = cloud.calls();
+    assert_eq!((counted["DescribeServices"], counted["DescribeAlarms"]), (3, 1));
 }
 
 #[tokio::test]

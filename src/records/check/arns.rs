@@ -149,6 +149,22 @@ fn judge_routes(spec: &ManagedServiceSpec, findings: &mut Findings) {
     }
 }
 
+/// The ARN of a route, whichever it is.
+pub(super) fn route_arn(route: &Route) -> Option<&Arn> {
+    route.rule.as_ref().or(route.listener_default.as_ref())
+}
+
+/// What a service has for itself alone, with the field that names it: the ECS service, both groups, every
+/// route (`semantics` 4.1, step 4).
+pub(super) fn claimed(spec: &ManagedServiceSpec) -> impl Iterator<Item = (String, &Arn)> {
+    let own = [
+        ("spec.ecs.service".to_owned(), &spec.ecs.service),
+        ("spec.targetGroups.a".to_owned(), &spec.target_groups.a),
+        ("spec.targetGroups.b".to_owned(), &spec.target_groups.b),
+    ];
+    own.into_iter().chain(routes(spec).filter_map(|(field, route)| Some((field, route_arn(route)?))))
+}
+
 fn judge_strange_route(field: String, arn: &Arn, allowed: &str, findings: &mut Findings) {
     let kind = arn.resource().split('/').nth(1).unwrap_or_default();
     let (code, fix) = match kind {

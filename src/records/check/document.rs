@@ -1,5 +1,6 @@
 //! From JSON values to typed documents, with errors that name the field, its value and the way out.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
@@ -98,11 +99,52 @@ pub(super) fn command_key(item: &Value) -> Result<Option<ServiceKey>, Refusal> {
 }
 
 /// Reads `document`; the error names the field.
-pub(super) fn parse<T: DeserializeOwned>(document: &Value) -> Result<T, Refusal> {
+pub(super) fn parse<T: DeserializeOwned + Serialize>(document: &Value) -> Result<T, Refusal> {
     let mut document = document.clone();
     whole_numbers(&mut document);
-    serde_path_to_error::deserialize(&document)
-        .map_err(|error| refusal_of(error.path(), &error.inner().to_string(), &document, KNOWN_LATER))
+    let read: T = serde_path_to_error::deserialize(&document)
+        .map_err(|error| refusal_of(error.path(), &error.inner().to_string(), &document, KNOWN_LATER))?;
+    // What has been read can be written; if it ever could not, there would be no shape to hold it against.
+    let again = serde_json::to_value(&read).map_err(|error| {
+        Refusal::new(RefusalCode::Malformed, "document", error, "a document that can be written", "report it")
+    })?;
+    same_shape(&document, &again, &mut String::new()).map(|()| read)
+}
+
+/// Refuses what `serde` takes for more than people mean: a list of values in place of a map of fields, and
+/// `{"hold": null}` for `hold`.
+fn same_shape(written: &Value, read: &Value, path: &mut String) -> Result<(), Refusal> {
+    let length = path.len();
+    match (written, read) {
+        (Value::Array(written), Value::Array(read)) => {
+            for (index, (written, read)) in written.iter().zip(read).enumerate() {
+                path.push_str(&["[", &index.to_string(), "]"].concat());
+                same_shape(written, read, path)?;
+                path.truncate(length);
+            }
+            Ok(())
+        }
+        (Value::Object(written), Value::Object(read)) => {
+            for (name, written) in written {
+                let Some(read) = read.get(name) else { continue };
+                path.push_str(if length == 0 { "" } else { "." });
+                path.push_str(name);
+                same_shape(written, read, path)?;
+                path.truncate(length);
+            }
+            Ok(())
+        }
+        (Value::Array(_) | Value::Object(_), _) => {
+            let allowed = match read {
+                Value::Object(_) => "a map of fields",
+                Value::String(_) => "a text",
+                _ => "a plain value",
+            };
+            let field = if path.is_empty() { "document" } else { path.as_str() };
+            Err(Refusal::new(RefusalCode::Malformed, field, written, allowed, "correct it"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `8080.0` is the whole number 8080, for JSON Schema and for a table alike.
@@ -122,13 +164,13 @@ fn whole_numbers(value: &mut Value) {
 }
 
 fn refusal_of(path: &Path, message: &str, document: &Value, later: &[(&str, &str)]) -> Refusal {
-    let field = path_text(path);
+    let field = if is_root(path) { "document".to_owned() } else { path.to_string() };
     let value = lookup(document, path).map_or_else(|| "missing".to_owned(), ToString::to_string);
     let refuse = |field: String, value: String, allowed: String, fix: String| {
         Refusal::new(RefusalCode::Malformed, field, value, allowed, fix)
     };
     if let Some(name) = quoted(message, "missing field `") {
-        let field = if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
+        let field = if is_root(path) { name.to_owned() } else { format!("{field}.{name}") };
         return refuse(field, "missing".to_owned(), "a value; the field is required".into(), "add it".into());
     }
     if let Some(name) = quoted(message, "unknown field `") {
@@ -155,14 +197,14 @@ fn refusal_of(path: &Path, message: &str, document: &Value, later: &[(&str, &str
         return refuse(field, value, plain_type(expected), fix);
     }
     // Our own types say `"value" is not what is allowed`.
-    let allowed = after(message, "\" is not ").unwrap_or(message).to_owned();
+    let allowed = after(message, "\" is not ").or_else(|| after(message, " is not ")).unwrap_or(message);
+    let allowed = allowed.to_owned();
     let fix = type_fix(lookup(document, path), &allowed);
     refuse(field, value, allowed, fix)
 }
 
-fn path_text(path: &Path) -> String {
-    let text = path.to_string();
-    if text == "." { String::new() } else { text }
+fn is_root(path: &Path) -> bool {
+    path.iter().next().is_none()
 }
 
 fn lookup<'a>(document: &'a Value, path: &Path) -> Option<&'a Value> {
@@ -250,4 +292,33 @@ fn edits(from: &str, to: &str) -> usize {
         }
     }
     row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        #[serde(rename = "list")]
+        _list: Vec<Inner>,
+    }
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {}
+
+    #[test]
+    fn a_field_of_a_newer_daemon_is_refused_with_its_version() {
+        let document = json!({"list": [{}, {"hooks": 1}]});
+        let error = serde_path_to_error::deserialize::<_, Outer>(&document).unwrap_err();
+        let message = error.inner().to_string();
+        let refusal = refusal_of(error.path(), &message, &document, &[("list.hooks", "0.2")]);
+        assert_eq!(refusal.field, "list[1].hooks");
+        assert_eq!(refusal.fix, "this field needs pointsman 0.2 or later: upgrade the daemon");
+        assert_eq!(refusal_of(error.path(), &message, &document, &[]).fix, "remove it");
+    }
 }

@@ -1,7 +1,7 @@
 //! Judges a `DesiredRelease` and a `Command`, and whether a release fits its service.
 
 use super::{Findings, MAX_REQUEST_ID, Refusal, RefusalCode, bounds};
-use crate::records::command::{Command, PromoteStep, Verb};
+use crate::records::command::{Command, Verb};
 use crate::records::desired_release::{DesiredRelease, DesiredReleaseSpec};
 use crate::records::managed_service::ManagedServiceSpec;
 use crate::records::names::{Arn, Label, ServiceKey};
@@ -47,7 +47,8 @@ fn task_definition(text: &str) -> Result<Written, Refusal> {
     } else {
         None
     };
-    let tail = arn.as_ref().map_or(text, |arn| arn.resource().trim_start_matches("task-definition/"));
+    let of_arn = |arn: &Arn| arn.resource().strip_prefix("task-definition/").map(str::to_owned);
+    let tail = arn.as_ref().map_or_else(|| Some(text.to_owned()), of_arn).unwrap_or_default();
     let pinned = "a pinned revision: a whole number from 1 to 999999999";
     let Some((family, revision)) = tail.split_once(':') else {
         return Err(refuse(pinned, "add :<revision>; a release names exactly what it runs"));
@@ -169,13 +170,6 @@ pub(super) fn judge_command(command: &Command, service: Option<&ServiceKey>, fin
             "missing",
             "the number of a step, from 1, or all",
             "name the pause that ends, so that a late promotion ends no other",
-        ),
-        (Verb::Promote, Some(PromoteStep::Step(0))) => findings.add(
-            RefusalCode::OutOfBounds,
-            "spec.step",
-            "0",
-            "the number of a step, from 1, or all",
-            "count steps from 1, as status does",
         ),
         (Verb::Promote, Some(_)) | (_, None) => {}
         (_, Some(_)) => findings.add(

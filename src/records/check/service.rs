@@ -1,8 +1,10 @@
 //! Judges a `ManagedService`.
 
+use std::collections::BTreeMap;
+
 use super::bounds::{self, at_most, is_ecs_name, is_plain_name, repeated};
 use super::release::STRATEGY_NAME;
-use super::{Findings, MAX_ALARMS, MAX_ROUTES, MAX_STRATEGIES, RefusalCode, arns};
+use super::{Findings, MAX_ALARMS, MAX_PINNED_BYTES, MAX_ROUTES, MAX_STRATEGIES, RefusalCode, arns};
 use crate::records::managed_service::{ManagedService, ManagedServiceSpec, StickinessPolicy};
 use crate::records::strategy;
 use crate::records::units::Span;
@@ -20,6 +22,7 @@ pub(super) fn judge(record: &ManagedService, findings: &mut Findings) {
     judge_alarms(spec, findings);
     judge_strategies(spec, findings);
     judge_times(spec, findings);
+    judge_size(spec, findings);
 }
 
 fn judge_adoption(spec: &ManagedServiceSpec, findings: &mut Findings) {
@@ -67,10 +70,8 @@ fn judge_routes(spec: &ManagedServiceSpec, findings: &mut Findings) {
             "give each route its own name",
         );
     }
-    let arn_of = |route: &'_ crate::records::managed_service::Route| {
-        route.rule.clone().or_else(|| route.listener_default.clone())
-    };
-    let all: Vec<_> = arns::routes(spec).filter_map(|(field, route)| Some((field, arn_of(route)?))).collect();
+    let all: Vec<_> =
+        arns::routes(spec).filter_map(|(field, route)| Some((field, arns::route_arn(route)?))).collect();
     if let Some((index, arn)) = repeated(all.iter().map(|(_, arn)| arn.as_str())) {
         let (field, _) = &all[index];
         let (allowed, fix) = if field == "spec.routes.test" {
@@ -169,6 +170,24 @@ fn judge_strategies(spec: &ManagedServiceSpec, findings: &mut Findings) {
             format_args!("\"{name}\""),
             "each name once",
             "remove the repetition",
+        );
+    }
+}
+
+fn judge_size(spec: &ManagedServiceSpec, findings: &mut Findings) {
+    let pinned = ManagedServiceSpec { strategies: BTreeMap::new(), ..spec.clone() };
+    let bytes = match serde_json::to_string(&pinned) {
+        Ok(text) => text.len(),
+        // What has been read can be written; if not, it is no record to go by.
+        Err(_) => usize::MAX,
+    };
+    if bytes > MAX_PINNED_BYTES {
+        findings.add(
+            RefusalCode::OutOfBounds,
+            "spec",
+            format_args!("{bytes} bytes as JSON, without strategies"),
+            format!("at most {MAX_PINNED_BYTES} bytes"),
+            "shorten the names of alarms and the tags, or watch a composite alarm instead of many",
         );
     }
 }

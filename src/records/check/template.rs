@@ -4,13 +4,13 @@ use super::bounds::{self, at_most, is_plain_name, repeated};
 use super::{Findings, RefusalCode};
 use crate::records::managed_service::{LaunchType, Network, TaskSetTemplate};
 
-const MAX_PROVIDERS: usize = 20;
-const MAX_BASE: u32 = 100_000;
-const MAX_WEIGHT: u32 = 1_000;
-const MAX_SUBNETS: usize = 16;
-const MAX_SECURITY_GROUPS: usize = 5;
+pub(in crate::records) const MAX_PROVIDERS: usize = 20;
+pub(in crate::records) const MAX_BASE: u32 = 100_000;
+pub(in crate::records) const MAX_WEIGHT: u32 = 1_000;
+pub(in crate::records) const MAX_SUBNETS: usize = 16;
+pub(in crate::records) const MAX_SECURITY_GROUPS: usize = 5;
 /// Of the 50 that ECS allows; the rest are the daemon's own.
-const MAX_TAGS: usize = 40;
+pub(in crate::records) const MAX_TAGS: usize = 40;
 
 pub(super) fn judge(template: &TaskSetTemplate, findings: &mut Findings) {
     judge_capacity(template, findings);
@@ -92,7 +92,7 @@ fn judge_capacity(template: &TaskSetTemplate, findings: &mut Findings) {
             "set the other bases to 0",
         );
     }
-    if !providers.is_empty() && providers.iter().all(|provider| provider.weight == 0) {
+    if providers.len() > 1 && providers.iter().all(|provider| provider.weight == 0) {
         findings.add(
             RefusalCode::Inconsistent,
             field,

@@ -1,5 +1,7 @@
 //! The calls that change alarms.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -13,7 +15,7 @@ use crate::world::{
     ApiError,
     alarm::{
         Alarm, AlarmError, AlarmKind, AlarmSpec, AlarmState, Alarms, Comparison, MetricCondition,
-        MetricQuery, MetricStat, MissingData, QuerySource, Rule, Watched, name_of_arn,
+        MetricQuery, MetricStat, MissingData, QuerySource, Rule, Watched,
     },
 };
 
@@ -69,7 +71,7 @@ pub fn put_composite(alarms: &mut Alarms, now: Timestamp, input: Input<'_>) -> R
     let suppressor = match input.text("ActionsSuppressor")? {
         Some(arn) => {
             let period = |field| needed(field, input.whole(field, 0)?);
-            Some((name_of_arn(arn).to_owned(), period(periods[0])?, period(periods[1])?))
+            Some((arn.to_owned(), period(periods[0])?, period(periods[1])?))
         }
         None if periods.into_iter().any(|field| input.has(field)) => {
             return Err(validation("ActionsSuppressor is required with its periods"));
@@ -127,6 +129,9 @@ fn condition(input: Input<'_>) -> Result<MetricCondition, ApiError> {
         )));
     }
     let period = condition.period_secs();
+    if matches!(period, 1 | 5) {
+        return Err(invalid_value(format!("Period must be 10, 20, 30 or a multiple of 60, found {period}")));
+    }
     let look_back = u64::from(period) * u64::from(periods);
     let allowed = if period < 3_600 { LOOK_BACK_SHORT_SECS_MAX } else { LOOK_BACK_SECS_MAX };
     if look_back > allowed {
@@ -153,17 +158,11 @@ fn metric(input: Input<'_>) -> Result<MetricStat, ApiError> {
     if Statistic::parse(stat).is_none() {
         return Err(invalid_value(format!("the statistic {stat} is not supported")));
     }
-    let period_secs = needed("Period", data::period(input)?)?;
-    if matches!(period_secs, 1 | 5) {
-        return Err(invalid_value(format!(
-            "Period must be 10, 20, 30 or a multiple of 60, found {period_secs}"
-        )));
-    }
     Ok(MetricStat {
         namespace: input.needed_text("Namespace", 255)?.to_owned(),
         metric: input.needed_text("MetricName", 255)?.to_owned(),
         dimensions: data::dimensions(input)?,
-        period_secs,
+        period_secs: needed("Period", data::period(input)?)?,
         stat: stat.to_owned(),
         unit: data::unit(input)?,
     })
@@ -184,6 +183,10 @@ fn math(input: Input<'_>) -> Result<Watched, ApiError> {
     };
     if !queries.iter().any(|query| matches!(query.source, QuerySource::Stat(_))) {
         return Err(validation("Metrics must hold at least one MetricStat"));
+    }
+    let periods: BTreeSet<u32> = queries.iter().filter_map(MetricQuery::period_secs).collect();
+    if periods.len() > 1 {
+        return Err(validation(format!("all members of Metrics must have one Period, found {periods:?}")));
     }
     // Computed over no data, it shows every mistake that does not depend on the data.
     let mut values = queries::run(&Store::default(), &queries, Window::Last { end: 0, count: 1 })

@@ -5,14 +5,14 @@
 //! little after the beat. The periods end at the beat, so a 5-minute period slides by the minute, as
 //! the page's example of a 300-second period that ends at 17:04:00 shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
     Store, Tempo,
-    input::epoch_secs,
+    data::with_causes,
     queries::{self, QueryError, Window},
     verdict::{Datapoint, EXTRA_DATAPOINTS, Rule, Verdict, judge},
 };
@@ -24,6 +24,9 @@ const LAG_SECS: i64 = 5;
 const DAY_SECS: u64 = 86_400;
 /// Most datapoints listed in a reason; keeps it within the API's 1,023 characters.
 const REASON_DATAPOINTS_MAX: usize = 10;
+
+/// `EvaluationState` of an alarm whose definition cannot be computed.
+const EVALUATION_ERROR: &str = "EVALUATION_ERROR";
 
 /// How often an alarm is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +72,7 @@ impl Schedule {
     /// Takes up beats that alarms need and drops the others. A new beat starts with the next one, so a
     /// new alarm is judged within one interval.
     pub fn watch(&mut self, alarms: &Alarms, tempo: Tempo, now: Timestamp) {
-        let needed: Vec<Beat> = alarms.iter().filter_map(Alarm::condition).map(Beat::of).collect();
+        let needed: BTreeSet<Beat> = alarms.iter().filter_map(Alarm::condition).map(Beat::of).collect();
         self.done.retain(|beat, _| needed.contains(beat));
         for beat in needed {
             self.done.entry(beat).or_insert_with(|| beat.last(tempo, now));
@@ -108,7 +111,12 @@ impl Schedule {
                             .expect("the alarm exists and its reason was made to fit");
                     }
                 }
-                Err(_) => alarms.set_evaluation_state(now, &name, Some("EVALUATION_ERROR")),
+                Err(error) => {
+                    // `put` checks definitions, so only an alarm from another door can come here.
+                    let error = with_causes(&error);
+                    tracing::warn!(alarm = name, error, "the alarm cannot be evaluated");
+                    alarms.set_evaluation_state(now, &name, Some(EVALUATION_ERROR));
+                }
             }
         }
     }
@@ -136,7 +144,7 @@ impl Evaluation<'_> {
         present: AlarmState,
         condition: &MetricCondition,
     ) -> Result<Option<Change>, QueryError> {
-        let count = condition.evaluation_periods + EXTRA_DATAPOINTS;
+        let count = condition.evaluation_periods.saturating_add(EXTRA_DATAPOINTS);
         let window = Window::Last { end: self.end, count: i64::from(count) };
         let points = self.points(condition, window)?;
         let threshold = threshold(condition);
@@ -286,7 +294,6 @@ impl Evaluation<'_> {
         if let Watched::Metric(stat) = &condition.watched {
             data["statistic"] = Value::from(stat.stat.as_str());
         }
-        data["evaluatedAt"] = epoch_secs(self.now);
         data.to_string()
     }
 }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::world::alarm::AlarmState;
+use crate::world::alarm::{AlarmKind, AlarmState, MetricCondition, Watched};
 
 /// A sandbox with its clock in the test's hand; seconds count from a whole hour.
 struct Sandbox {
@@ -272,6 +272,35 @@ fn a_five_minute_period_slides_by_the_minute() {
 }
 
 #[test]
+fn an_alarm_that_looks_back_more_than_a_day_is_judged_every_hour() {
+    let mut sandbox = Sandbox::new(1);
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({"Period": 3_600, "EvaluationPeriods": 25})));
+    assert_eq!(sandbox.cloudwatch.next_due().unwrap().as_second(), HOUR + 5);
+    sandbox.run_to(5);
+    assert_eq!(sandbox.cloudwatch.next_due().unwrap().as_second(), HOUR + 3_605);
+}
+
+#[test]
+fn an_alarm_that_cannot_be_computed_says_so_and_keeps_its_state() {
+    let mut sandbox = Sandbox::new(1);
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({})));
+    let mut spec = sandbox.alarms.get("errors").unwrap().spec.clone();
+    if let AlarmKind::Metric(MetricCondition { watched: Watched::Metric(stat), .. }) = &mut spec.kind {
+        "Mode".clone_into(&mut stat.stat);
+    }
+    sandbox.alarms.put(sandbox.now, spec).unwrap();
+    sandbox.run_to(65);
+    let shown = sandbox.call("DescribeAlarms", json!({}))["MetricAlarms"][0].clone();
+    assert_eq!(
+        (&shown["EvaluationState"], &shown["StateValue"]),
+        (&json!("EVALUATION_ERROR"), &json!("INSUFFICIENT_DATA"))
+    );
+    sandbox.call("PutMetricAlarm", alarm("errors", &json!({"TreatMissingData": "notBreaching"})));
+    sandbox.run_to(125);
+    assert_eq!(sandbox.call("DescribeAlarms", json!({}))["MetricAlarms"][0].get("EvaluationState"), None);
+}
+
+#[test]
 fn an_alarm_on_metric_math_judges_the_one_query_that_returns_data() {
     let mut sandbox = Sandbox::new(1);
     let mut metric = query("m1", "Sum", 60);
@@ -396,6 +425,7 @@ fn metric_math_that_could_never_be_computed_is_refused_when_it_is_put() {
         (json!([hidden, expression("e1", "e2", true), expression("e2", "e1", false)]), "refers to itself"),
         (json!([hidden, expression("e1", "SUM(m1)", true)]), "one time series"),
         (json!([hidden, expression("m1", "1", true)]), "used twice"),
+        (json!([hidden, query("m2", "Sum", 300)]), "one Period"),
         (json!([query("M1", "Sum", 60)]), "lower-case"),
         (json!([query("m1", "tm99", 60)]), "tm99"),
         (json!([expression("e1", "1", true)]), "at least one MetricStat"),

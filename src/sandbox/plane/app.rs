@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,6 +24,8 @@ use super::tasks::{Ended, Life};
 
 /// After a failed accept, usually for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// Open connections of one task; further ones are closed at once.
+const CONNECTIONS_MAX: usize = 8192;
 
 /// What one demo task answers.
 struct App {
@@ -58,7 +60,9 @@ impl App {
         }
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+        // Read and forgotten: an answer before the end of an upload would break the connection.
+        while let Some(Ok(_)) = request.body_mut().frame().await {}
         let fails = if matches!(request.uri().path(), "/health" | "/healthz") {
             match self.faults.unhealthy {
                 Unhealthy::Never => false,
@@ -149,6 +153,9 @@ async fn accept(
                 continue;
             }
         };
+        if connections.len() >= CONNECTIONS_MAX {
+            continue;
+        }
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "task connection keeps Nagle's algorithm");
         }
@@ -156,7 +163,7 @@ async fn accept(
         connections.spawn(async move {
             let service = service_fn(move |request| {
                 let app = Arc::clone(&app);
-                async move { Ok::<_, Infallible>(app.answer(&request).await) }
+                async move { Ok::<_, Infallible>(app.answer(request).await) }
             });
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);

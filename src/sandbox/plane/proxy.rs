@@ -160,6 +160,9 @@ impl Client {
                 parts.headers.insert(header::HOST, host);
             }
             parts.uri = origin_form(&parts.uri);
+        } else if !parts.headers.contains_key(header::HOST) {
+            // An HTTP/1.0 client may leave it out; HTTP/1.1, spoken to the target, may not.
+            parts.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
         }
         parts.version = Version::HTTP_11;
         strip_hop_by_hop(&mut parts.headers);
@@ -371,5 +374,67 @@ impl Body for ProxyBody {
             Self::Own(body) => body.size_hint(),
             Self::Relayed(body) => body.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::sandbox::plane::metrics::AlbMetrics;
+    use crate::world::{Address, GroupRoute, ListenerRoute, RouteTarget, Routing, RuleRoute};
+
+    fn table(version: u64, port: u16, previous: &Table, metrics: &AlbMetrics) -> Table {
+        let targets = vec![Address { ip: "127.0.0.1".to_owned(), port }];
+        let group = GroupRoute { dimension: "targetgroup/g/1".to_owned(), targets, healthy: 1, unhealthy: 0 };
+        let target = RouteTarget::Forward { groups: vec![("g".to_owned(), 1)], sticky_secs: None };
+        let rules = vec![RuleRoute { arn: "rule".to_owned(), conditions: Vec::new(), target }];
+        let listener = ListenerRoute {
+            arn: "listener".to_owned(),
+            load_balancer: "app/lb/1".to_owned(),
+            port: 80,
+            rules,
+        };
+        let groups = BTreeMap::from([("g".to_owned(), group)]);
+        Table::compile(&Routing { version, listeners: vec![listener], groups }, previous, metrics)
+    }
+
+    /// A target that answers one request.
+    async fn target() -> u16 {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = socket.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_request_decided_just_before_its_target_left_is_decided_anew() {
+        let metrics = AlbMetrics::default();
+        // Port 1 (tcpmux) is in nobody's use: connections to it are refused.
+        let gone = table(1, 1, &Table::default(), &metrics);
+        let newest = Arc::new(table(2, target().await, &gone, &metrics));
+        let (_node, node) = watch::channel(newest);
+        let limits = Limits { connect: Duration::from_secs(10), response: Duration::from_secs(10) };
+        let client = Client {
+            settings: ProxySettings { limits, at_zero: StickyAtZero::Honour, leak_per_mille: 0 },
+            listener: "listener".into(),
+            node,
+            address: "127.0.0.1".parse().unwrap(),
+            address_text: HeaderValue::from_static("127.0.0.1"),
+        };
+        let outdated = Arc::clone(&gone.listeners["listener"]);
+        let forward = outdated.forward_of("rule").unwrap();
+        let request = Request::post("/").header("host", "app.test").body(Either::Left(Empty::new())).unwrap();
+        let response = client.forward(&outdated, "rule", forward, request).await;
+        assert_eq!(response.status(), StatusCode::OK);
     }
 }

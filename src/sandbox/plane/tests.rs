@@ -6,6 +6,7 @@ mod running;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,8 +76,18 @@ impl Browser {
     }
 }
 
+/// A free port below the range from which the kernel serves everyone else, so that no connection of a
+/// test running at the same time can take it before the listener opens.
 async fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..1000 {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() * 37;
+        let port = u16::try_from(12_000 + turn % 20_000).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port in a thousand");
 }
 
 fn forward(groups: &[(&str, u32)]) -> RouteTarget {

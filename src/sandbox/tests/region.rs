@@ -8,7 +8,7 @@ use aws_sdk_cloudwatch::types::{
 };
 use aws_sdk_ecs::types::{
     AwsVpcConfiguration, Compatibility, ContainerDefinition, DeploymentController, DeploymentControllerType,
-    LaunchType, LoadBalancer, NetworkConfiguration, NetworkMode, PortMapping, Scale, ScaleUnit,
+    KeyValuePair, LaunchType, LoadBalancer, NetworkConfiguration, NetworkMode, PortMapping, Scale, ScaleUnit,
     SchedulingStrategy, StabilityStatus,
 };
 use aws_sdk_elasticloadbalancingv2 as elb;
@@ -16,6 +16,8 @@ use elb::types::{
     Action, ActionTypeEnum, ForwardActionConfig, PathPatternConditionConfig, ProtocolEnum, RuleCondition,
     TargetGroupStickinessConfig, TargetGroupTuple, TargetTypeEnum,
 };
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
@@ -44,6 +46,8 @@ async fn free_port() -> i32 {
 
 struct Alb {
     listener: String,
+    port: i32,
+    dimension: String,
     blue: String,
     green: String,
 }
@@ -58,6 +62,7 @@ async fn target_group(client: &elb::Client, name: &str) -> String {
         .target_type(TargetTypeEnum::Ip)
         .health_check_interval_seconds(5)
         .health_check_timeout_seconds(2)
+        .health_check_path("/health")
         .send()
         .await
         .expect("a target group");
@@ -74,23 +79,25 @@ async fn alb(client: &elb::Client) -> Alb {
         .send()
         .await
         .expect("a load balancer");
+    let (arn, port) = (balancer.load_balancers()[0].load_balancer_arn().unwrap(), free_port().await);
     let listener = client
         .create_listener()
-        .load_balancer_arn(balancer.load_balancers()[0].load_balancer_arn().unwrap())
+        .load_balancer_arn(arn)
         .protocol(ProtocolEnum::Http)
-        .port(free_port().await)
+        .port(port)
         .default_actions(forward((&blue, 100), (&green, 0)))
         .send()
         .await
         .expect("a listener");
-    Alb { listener: listener.listeners()[0].listener_arn().unwrap().to_owned(), blue, green }
+    let dimension = arn.split_once(":loadbalancer/").unwrap().1.to_owned();
+    Alb { listener: listener.listeners()[0].listener_arn().unwrap().to_owned(), port, dimension, blue, green }
 }
 
 #[tokio::test]
 async fn weights_written_over_the_query_protocol_read_back_as_written() {
     let (_sandbox, config) = sandbox().await;
     let client = elb::Client::new(&config);
-    let Alb { listener, blue, green } = alb(&client).await;
+    let Alb { listener, blue, green, .. } = alb(&client).await;
     let paths = PathPatternConditionConfig::builder().values("/shop/*").build();
     let made = client
         .create_rule()
@@ -136,7 +143,7 @@ async fn an_error_of_the_query_protocol_is_the_clients_modelled_error() {
 async fn a_read_that_is_ordered_stale_shows_the_weights_of_the_version_before() {
     let (sandbox, config) = sandbox().await;
     let client = elb::Client::new(&config);
-    let Alb { listener, blue, green } = alb(&client).await;
+    let Alb { listener, blue, green, .. } = alb(&client).await;
     sandbox.arm(rule("DescribeListeners", Effect::Stale { versions: 1 })).unwrap();
     client
         .modify_listener()
@@ -167,11 +174,16 @@ async fn a_throttled_client_gets_the_error_that_its_retry_mode_knows() {
     assert!(!codes.is_empty() && codes.iter().all(|code| code == "Throttling"), "{codes:?}");
 }
 
-async fn external_service(client: &aws_sdk_ecs::Client) {
-    client.create_cluster().cluster_name("shop").send().await.expect("a cluster");
+async fn web_revision(client: &aws_sdk_ecs::Client, environment: &[(&str, &str)]) {
     let port = PortMapping::builder().container_port(8080).build();
-    let container =
-        ContainerDefinition::builder().name("web").image("pointsman/demo:1").port_mappings(port).build();
+    let environment =
+        environment.iter().map(|(name, value)| KeyValuePair::builder().name(*name).value(*value).build());
+    let container = ContainerDefinition::builder()
+        .name("web")
+        .image("pointsman/demo:1")
+        .port_mappings(port)
+        .set_environment(Some(environment.collect()))
+        .build();
     client
         .register_task_definition()
         .family("web")
@@ -183,6 +195,56 @@ async fn external_service(client: &aws_sdk_ecs::Client) {
         .send()
         .await
         .expect("a task definition");
+}
+
+async fn task_set(
+    client: &aws_sdk_ecs::Client,
+    revision: &str,
+    group: &str,
+    percent: f64,
+) -> aws_sdk_ecs::types::TaskSet {
+    let network = AwsVpcConfiguration::builder().subnets("subnet-0000001").build().unwrap();
+    let balancer = LoadBalancer::builder().target_group_arn(group).container_name("web").container_port(8080);
+    client
+        .create_task_set()
+        .cluster("shop")
+        .service("web")
+        .task_definition(revision)
+        .external_id("pm1/x")
+        .launch_type(LaunchType::Fargate)
+        .network_configuration(NetworkConfiguration::builder().awsvpc_configuration(network).build())
+        .load_balancers(balancer.build())
+        .scale(Scale::builder().value(percent).unit(ScaleUnit::Percent).build())
+        .send()
+        .await
+        .expect("a task set")
+        .task_set
+        .unwrap()
+}
+
+/// Looks again until it is so; fails only when that takes absurdly long.
+async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "never {what}");
+}
+
+async fn steady(client: &aws_sdk_ecs::Client, set: &aws_sdk_ecs::types::TaskSet) {
+    eventually("steady", || async {
+        let read = client.describe_task_sets().cluster("shop").service("web").send().await.unwrap();
+        let read = read.task_sets().iter().find(|read| read.id() == set.id()).unwrap().clone();
+        read.stability_status == Some(StabilityStatus::SteadyState)
+            && read.running_count == read.computed_desired_count
+    })
+    .await;
+}
+
+async fn external_service(client: &aws_sdk_ecs::Client) {
+    client.create_cluster().cluster_name("shop").send().await.expect("a cluster");
+    web_revision(client, &[]).await;
     let external =
         DeploymentController::builder().r#type(DeploymentControllerType::External).build().unwrap();
     client
@@ -203,28 +265,7 @@ async fn a_task_set_is_made_over_json_and_shows_the_count_it_computed() {
     let group = alb(&elb::Client::new(&config)).await.blue;
     let client = aws_sdk_ecs::Client::new(&config);
     external_service(&client).await;
-    let network = AwsVpcConfiguration::builder().subnets("subnet-0000001").build().unwrap();
-    let made = client
-        .create_task_set()
-        .cluster("shop")
-        .service("web")
-        .task_definition("web:1")
-        .external_id("pm1/x")
-        .launch_type(LaunchType::Fargate)
-        .network_configuration(NetworkConfiguration::builder().awsvpc_configuration(network).build())
-        .load_balancers(
-            LoadBalancer::builder()
-                .target_group_arn(group)
-                .container_name("web")
-                .container_port(8080)
-                .build(),
-        )
-        .scale(Scale::builder().value(50.0).unit(ScaleUnit::Percent).build())
-        .send()
-        .await
-        .expect("a task set")
-        .task_set
-        .unwrap();
+    let made = task_set(&client, "web:1", &group, 50.0).await;
     assert_eq!((made.computed_desired_count, made.external_id.as_deref()), (1, Some("pm1/x")));
     assert_eq!(made.stability_status, Some(StabilityStatus::Stabilizing));
     assert!(made.created_at.is_some());
@@ -326,4 +367,88 @@ async fn a_body_that_the_client_compressed_is_counted_to_the_last_datum() {
         .expect("readable");
     let sum: f64 = read.metric_data_results()[0].values().iter().sum();
     assert!((sum - 1_000.0).abs() < f64::EPSILON, "{sum}");
+}
+
+/// Status and text of one request through a load balancer, on a connection of its own.
+async fn get(port: i32) -> (u16, String) {
+    let address = (Ipv4Addr::LOCALHOST, u16::try_from(port).unwrap());
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    (answer[9..12].parse().unwrap(), answer)
+}
+
+#[tokio::test]
+async fn errors_of_a_bad_revision_reach_the_alarm_and_one_weight_write_ends_them() {
+    let settings = SandboxSettings { speed: 60, ..SandboxSettings::default() };
+    let sandbox = Sandbox::start(settings).await.unwrap();
+    let config = client_config(sandbox.endpoint()).await;
+    let (ecs, elb) = (aws_sdk_ecs::Client::new(&config), elb::Client::new(&config));
+    let cloudwatch = aws_sdk_cloudwatch::Client::new(&config);
+    let alb = alb(&elb).await;
+    external_service(&ecs).await;
+    web_revision(&ecs, &[("ERROR_RATE", "100%")]).await;
+    let good = task_set(&ecs, "web:1", &alb.blue, 100.0).await;
+    let bad = task_set(&ecs, "web:2", &alb.green, 100.0).await;
+    steady(&ecs, &good).await;
+    steady(&ecs, &bad).await;
+    let dimension = |name: &str, value: &str| Dimension::builder().name(name).value(value).build();
+    cloudwatch
+        .put_metric_alarm()
+        .alarm_name("green-5xx")
+        .namespace("AWS/ApplicationELB")
+        .metric_name("HTTPCode_Target_5XX_Count")
+        .dimensions(dimension("LoadBalancer", &alb.dimension))
+        .dimensions(dimension("TargetGroup", alb.green.rsplit(':').next().unwrap()))
+        .statistic(Statistic::Sum)
+        .period(60)
+        .evaluation_periods(1)
+        .threshold(0.0)
+        .comparison_operator(ComparisonOperator::GreaterThanThreshold)
+        .treat_missing_data("notBreaching")
+        .send()
+        .await
+        .expect("an alarm");
+    assert_eq!(get(alb.port).await.0, 200, "all weight is on the good revision");
+
+    let shift = |blue, green| {
+        let actions = forward((&alb.blue, blue), (&alb.green, green));
+        elb.modify_listener().listener_arn(&alb.listener).default_actions(actions).send()
+    };
+    shift(0, 100).await.unwrap();
+    eventually("in ALARM", || async {
+        let (status, answer) = get(alb.port).await;
+        assert!(status >= 500 && answer.contains("web:2"), "only the bad revision answers: {answer}");
+        let read = cloudwatch.describe_alarms().alarm_names("green-5xx").send().await.unwrap();
+        read.metric_alarms()[0].state_value() == Some(&StateValue::Alarm)
+    })
+    .await;
+    shift(100, 0).await.unwrap();
+    for _ in 0..50 {
+        let (status, answer) = get(alb.port).await;
+        assert!(status == 200 && answer.contains("web:1"), "the write was acknowledged: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_task_is_replaced_and_says_how_it_ended() {
+    let (sandbox, config) = sandbox().await;
+    let client = aws_sdk_ecs::Client::new(&config);
+    let group = alb(&elb::Client::new(&config)).await.blue;
+    external_service(&client).await;
+    let set = task_set(&client, "web:1", &group, 50.0).await;
+    steady(&client, &set).await;
+    let tasks = || client.list_tasks().cluster("shop").service_name("web").send();
+    let victim = tasks().await.unwrap().task_arns()[0].clone();
+    assert!(sandbox.kill_task(victim.rsplit('/').next().unwrap()));
+    eventually("replaced", || async {
+        let read = tasks().await.unwrap();
+        let replaced = read.task_arns().len() == 1 && read.task_arns()[0] != victim;
+        replaced && sandbox.state()["clusters"][0]["services"][0]["runningCount"] == 1
+    })
+    .await;
+    let stopped = client.describe_tasks().cluster("shop").tasks(&victim).send().await.unwrap();
+    assert_eq!(stopped.tasks()[0].containers()[0].exit_code(), Some(137));
+    assert!(!sandbox.kill_task("nobody"));
 }

@@ -95,12 +95,11 @@ impl DynamoStore {
             })
         };
         let kind = member("kind", &document["kind"])?;
-        let kind = match RecordKind::from_name(&kind) {
-            Some(kind @ (RecordKind::ManagedService | RecordKind::DesiredRelease)) => kind,
-            _ => {
-                let detail = format!("\"{kind}\" is neither ManagedService nor DesiredRelease");
-                return Err(RecordError::Unusable { field: "kind", detail });
-            }
+        let Some(kind @ (RecordKind::ManagedService | RecordKind::DesiredRelease)) =
+            RecordKind::from_name(&kind)
+        else {
+            let detail = format!("\"{kind}\" is neither ManagedService nor DesiredRelease");
+            return Err(RecordError::Unusable { field: "kind", detail });
         };
         let namespace = member("metadata.namespace", &document["metadata"]["namespace"])?;
         let name = member("metadata.name", &document["metadata"]["name"])?;

@@ -131,6 +131,16 @@ pub struct MetricQuery {
     pub returns_data: bool,
 }
 
+impl MetricQuery {
+    /// Its period in API seconds, where it names one.
+    pub fn period_secs(&self) -> Option<u32> {
+        match &self.source {
+            QuerySource::Stat(stat) => Some(stat.period_secs),
+            QuerySource::Expression { period_secs, .. } => *period_secs,
+        }
+    }
+}
+
 /// Where the numbers of a query come from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum QuerySource {
@@ -176,14 +186,9 @@ impl MetricCondition {
     pub fn period_secs(&self) -> u32 {
         match &self.watched {
             Watched::Metric(stat) => stat.period_secs,
-            Watched::Math(queries) => queries
-                .iter()
-                .filter_map(|query| match &query.source {
-                    QuerySource::Stat(stat) => Some(stat.period_secs),
-                    QuerySource::Expression { period_secs, .. } => *period_secs,
-                })
-                .max()
-                .unwrap_or(DEFAULT_PERIOD_SECS),
+            Watched::Math(queries) => {
+                queries.iter().filter_map(MetricQuery::period_secs).max().unwrap_or(DEFAULT_PERIOD_SECS)
+            }
         }
     }
 

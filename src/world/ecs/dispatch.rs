@@ -29,6 +29,7 @@ struct Arguments {
     started_by: Option<String>,
     desired_status: Option<String>,
     family: Option<String>,
+    family_prefix: Option<String>,
     resource_arn: Option<String>,
     tags: Vec<Tag>,
     tag_keys: Vec<String>,
@@ -184,6 +185,17 @@ impl Ecs {
                 listed("taskSets", &self.describe_task_sets(cluster, service, &given.task_sets, tags, now)?)
             }
             "DescribeTasks" => listed("tasks", &self.describe_tasks(cluster, &given.tasks)?),
+            "ListClusters" => given.paged("clusterArns", self.clusters.values().cloned().collect(), 100),
+            "ListTaskDefinitions" => {
+                let prefix = given.family_prefix.as_deref();
+                let families =
+                    self.families.iter().filter(|(family, _)| prefix.is_none_or(|prefix| prefix == *family));
+                let active = families
+                    .flat_map(|(_, revisions)| revisions)
+                    .filter(|definition| definition.status == "ACTIVE")
+                    .map(|definition| definition.task_definition_arn.clone());
+                given.paged("taskDefinitionArns", active.collect(), 100)
+            }
             "ListServices" => given.paged("serviceArns", self.list_services(cluster)?, 10),
             "ListTasks" => {
                 let filter = TaskFilter {

@@ -117,7 +117,7 @@ impl Elb {
             }
             "RegisterTargets" => self.register_targets(&given.group()?, &given.targets, around)?,
             "DeregisterTargets" => {
-                self.deregister_targets(&given.group()?, &given.targets, around.now, around.tuning)?
+                self.deregister_targets(&given.group()?, &given.targets, around.now, around.tuning)?;
             }
             "AddTags" => self.add_tags(&given.resource_arns, &given.tags)?,
             "RemoveTags" => self.remove_tags(&given.resource_arns, &given.tag_keys)?,

@@ -412,14 +412,23 @@ impl Elb {
         matches!(self.health(group, address), Some(Health::Draining(_)))
     }
 
-    /// Takes the result of a probe by a real runtime.
-    pub(in crate::world) fn probed(&mut self, group: &str, address: &Address, healthy: bool, detail: &str) {
-        let Some(stored) = self.groups.get_mut(group) else { return };
+    /// Takes the result of a probe by a real runtime; whether the target's state changed.
+    ///
+    /// Targets are always probed at their traffic port, whatever `HealthCheckPort` says: a real runtime
+    /// maps container ports, so another port of the container has no address here.
+    pub(in crate::world) fn probed(
+        &mut self,
+        group: &str,
+        address: &Address,
+        healthy: bool,
+        detail: &str,
+    ) -> bool {
+        let Some(stored) = self.groups.get_mut(group) else { return false };
         let pace = stored.pace();
-        let Some(target) = stored.targets.get_mut(address) else { return };
-        if target.probed(healthy, detail, pace) {
-            self.version += 1;
-        }
+        let Some(target) = stored.targets.get_mut(address) else { return false };
+        let changed = target.probed(healthy, detail, pace);
+        self.version += u64::from(changed);
+        changed
     }
 
     /// Makes a simulated application fail or pass its probes from now on.

@@ -35,8 +35,10 @@ fn tasks_are_ordered_started_probed_and_become_steady() {
     assert_eq!(orders.len(), 2);
     assert!(orders.iter().all(|order| order.run && order.container == "app" && order.container_port == 80));
     assert_eq!(orders[0].revision, "web:1");
-    let (mut scene, set, _) = running();
-    assert!(scene.region.task_orders().is_empty(), "nothing is left to do");
+    let (mut scene, set, tasks) = running();
+    let orders = scene.region.task_orders();
+    let ordered: Vec<_> = orders.iter().filter(|order| order.run).map(|order| order.task.clone()).collect();
+    assert_eq!(ordered, tasks, "what runs stays ordered");
     assert_eq!(scene.states(&group), ["healthy", "healthy"]);
     assert_eq!(scene.set(&set).unwrap().stability_status, StabilityStatus::SteadyState);
 }
@@ -60,7 +62,8 @@ fn a_crashed_process_is_replaced_and_remembered_with_reason_and_exit_code() {
     scene.region.task_stopped(scene.now, &tasks[0], Some(137), "Essential container in task exited");
     assert_eq!(scene.set(&set).unwrap().stability_status, StabilityStatus::Stabilizing);
     let orders = scene.region.task_orders();
-    assert_eq!((orders.len(), orders[0].run), (1, true));
+    assert!(orders.iter().all(|order| order.run && order.task != tasks[0]));
+    assert_eq!(orders.len(), 2, "the one left and the replacement");
     let (old, _) = scene.region.describe_tasks(scene.now, "main", &tasks[..1]).unwrap();
     assert_eq!(old[0].containers[0]["exitCode"], 137);
 }
@@ -84,7 +87,7 @@ fn a_deleted_set_is_told_to_stop_only_after_its_targets_have_drained() {
     let (mut scene, set, tasks) = running();
     scene.region.delete_task_set(scene.now, "main", "web", &set, true).unwrap();
     scene.settle(299);
-    assert!(scene.region.task_orders().is_empty());
+    assert!(scene.region.task_orders().iter().all(|order| order.run));
     scene.settle(1);
     let orders = scene.region.task_orders();
     assert!(orders.len() == 2 && orders.iter().all(|order| !order.run));
@@ -104,4 +107,20 @@ fn a_task_that_starts_after_it_was_told_to_stop_takes_no_traffic() {
     scene.region.task_started(scene.now, &task, local(4001));
     assert!(scene.states(&group).is_empty());
     assert!(scene.region.task_orders().iter().all(|order| !order.run));
+}
+
+#[test]
+fn a_deleted_set_stays_until_the_targets_of_its_crashed_tasks_are_gone_too() {
+    let (mut scene, set, tasks) = running();
+    for task in &tasks {
+        scene.region.task_stopped(scene.now, task, Some(1), "Essential container in task exited");
+    }
+    scene.region.delete_task_set(scene.now, "main", "web", &set, true).unwrap();
+    for order in scene.region.task_orders() {
+        scene.region.task_stopped(scene.now, &order.task, None, "");
+    }
+    scene.settle(299);
+    assert!(scene.set(&set).is_some(), "no task is left, but its targets still drain");
+    scene.settle(1);
+    assert!(scene.set(&set).is_none());
 }

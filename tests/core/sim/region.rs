@@ -29,7 +29,7 @@ struct SimAlarm {
 /// A region with one load balancer, one service, two groups, a production and a test route.
 #[derive(Clone)]
 pub struct SmallRegion {
-    region: Region,
+    region: std::cell::RefCell<Region>,
     alarms: BTreeMap<String, SimAlarm>,
     groups: BTreeMap<Group, String>,
     public: String,
@@ -116,7 +116,7 @@ impl SmallRegion {
         };
         let (public, preview) = (rule(10, "/*"), rule(5, "/preview/*"));
         Self {
-            region,
+            region: std::cell::RefCell::new(region),
             alarms: BTreeMap::new(),
             groups,
             public,
@@ -171,12 +171,27 @@ impl SmallRegion {
         }
     }
 
+    pub fn set_alarm_if_there(&mut self, now: Timestamp, name: &str, state: AlarmState) {
+        if self.alarms.contains_key(name) {
+            self.set_alarm(now, name, state);
+        }
+    }
+
+    /// All alarms are there and OK.
+    pub fn restore_alarms(&mut self, now: Timestamp) {
+        for name in ["a-5xx", "b-5xx", "latency"] {
+            let fresh = SimAlarm { state: AlarmState::Ok, changed_at: now, entered: Vec::new() };
+            self.alarms.entry(name.to_owned()).or_insert(fresh);
+            self.set_alarm(now, name, AlarmState::Ok);
+        }
+    }
+
     pub fn remove_alarm(&mut self, name: &str) {
         self.alarms.remove(name);
     }
 
     pub fn advance(&mut self, now: Timestamp) {
-        self.region.advance(now);
+        self.region.get_mut().advance(now);
     }
 
     pub fn set_desired_count(&mut self, now: Timestamp, count: u32) {
@@ -186,31 +201,24 @@ impl SmallRegion {
             desired_count: Some(count),
             ..Default::default()
         };
-        self.region.update_service(now, input).expect("updates");
-    }
-
-    pub fn deregister(&mut self, now: Timestamp, revision: u32) {
-        let input = json!({"taskDefinition": format!("checkout:{revision}")});
-        self.region
-            .call(now, pointsman::world::Api::Ecs, "DeregisterTaskDefinition", input)
-            .expect("deregisters");
+        self.region.get_mut().update_service(now, input).expect("updates");
     }
 
     pub fn delete_set_by_hand(&mut self, now: Timestamp, arn: &str) {
         // A foreign hand; PRIMARY is refused, which is fine.
-        let _refused = self.region.delete_task_set(now, CLUSTER, SERVICE, arn, true);
+        let _refused = self.region.get_mut().delete_task_set(now, CLUSTER, SERVICE, arn, true);
     }
 
     /// Every target of a group fails its health checks from now on, or passes them again.
     pub fn make_sick(&mut self, now: Timestamp, group: Group, sick: bool) {
         let arn = self.groups[&group].clone();
-        let targets = self.region.describe_target_health(now, &arn).expect("describes");
+        let targets = self.region.get_mut().describe_target_health(now, &arn).expect("describes");
         for target in targets {
             let address = pointsman::world::Address {
                 ip: target.target.id.clone(),
                 port: target.target.port.unwrap_or_default(),
             };
-            self.region.set_target_unhealthy(now, &arn, &address, sick);
+            self.region.get_mut().set_target_unhealthy(now, &arn, &address, sick);
         }
     }
 
@@ -221,13 +229,16 @@ impl SmallRegion {
         }
         let groups = [(self.groups[&Group::A].as_str(), a), (self.groups[&Group::B].as_str(), b)];
         let actions = Some(vec![elb::Action::forward(&groups)]);
-        self.region.modify_rule(now, elb::ModifyRule { rule_arn, actions, ..Default::default() }).is_ok()
+        self.region
+            .get_mut()
+            .modify_rule(now, elb::ModifyRule { rule_arn, actions, ..Default::default() })
+            .is_ok()
     }
 
     pub fn weights_of(&self, route: &str) -> Option<Shares> {
         let rule = if route == "public" { &self.public } else { &self.preview };
-        let mut region = self.region.clone();
-        let rules = region.describe_rules(start(), None, std::slice::from_ref(rule)).ok()?;
+        let rules =
+            self.region.borrow_mut().describe_rules(start(), None, std::slice::from_ref(rule)).ok()?;
         shares_of(&rules.first()?.actions, &self.groups)
     }
 
@@ -237,8 +248,8 @@ impl SmallRegion {
     }
 
     pub fn task_sets(&self) -> Vec<ecs::TaskSet> {
-        let mut region = self.region.clone();
-        region.describe_task_sets(start(), CLUSTER, SERVICE, &[]).map(|(sets, _)| sets).unwrap_or_default()
+        let found = self.region.borrow_mut().describe_task_sets(start(), CLUSTER, SERVICE, &[]);
+        found.map(|(sets, _)| sets).unwrap_or_default()
     }
 
     pub fn has_task_set(&self, group: Group) -> bool {
@@ -294,7 +305,7 @@ impl SmallRegion {
 
     fn service(&mut self, now: Timestamp) -> Service {
         let names = [SERVICE.to_owned()];
-        let (services, _) = self.region.describe_services(now, CLUSTER, &names).expect("describes");
+        let (services, _) = self.region.get_mut().describe_services(now, CLUSTER, &names).expect("describes");
         let Some(service) = services.into_iter().next() else {
             return Service {
                 status: ServiceStatus::Missing,
@@ -360,7 +371,7 @@ impl SmallRegion {
     }
 
     fn preflight(&mut self, now: Timestamp, revision: &Revision) -> Preflight {
-        let found = self.region.describe_task_definition(now, &revision.to_string()).ok();
+        let found = self.region.get_mut().describe_task_definition(now, &revision.to_string()).ok();
         let task_definition = found.map(|found| TaskDefinition {
             active: found.status == "ACTIVE",
             awsvpc: true,
@@ -373,7 +384,7 @@ impl SmallRegion {
     fn targets(&mut self, now: Timestamp, group: Group) -> Targets {
         let arn = self.groups[&group].clone();
         let mut counted = Targets::default();
-        for target in self.region.describe_target_health(now, &arn).expect("describes") {
+        for target in self.region.get_mut().describe_target_health(now, &arn).expect("describes") {
             match target.target_health.state.as_str() {
                 "healthy" => counted.healthy += 1,
                 "initial" => counted.initial += 1,
@@ -386,7 +397,7 @@ impl SmallRegion {
     }
 
     fn load_balancer(&mut self, now: Timestamp) -> LoadBalancer {
-        let rules = self.region.describe_rules(now, Some(&self.listener), &[]).expect("describes");
+        let rules = self.region.get_mut().describe_rules(now, Some(&self.listener), &[]).expect("describes");
         let actions = rules
             .iter()
             .map(|rule| ForwardAction {
@@ -421,14 +432,17 @@ impl SmallRegion {
             }
             Effect::ScaleTaskSet { task_set, scale } => {
                 let scale = ecs::Scale::tenths(u32::from(scale.tenths()));
-                done(self.region.update_task_set(now, CLUSTER, SERVICE, task_set, scale).map(drop))
+                done(self.region.get_mut().update_task_set(now, CLUSTER, SERVICE, task_set, scale).map(drop))
             }
             Effect::DeleteTaskSet { task_set, .. } => {
-                done(self.region.delete_task_set(now, CLUSTER, SERVICE, task_set, true).map(drop))
+                done(self.region.get_mut().delete_task_set(now, CLUSTER, SERVICE, task_set, true).map(drop))
             }
-            Effect::SetPrimary { task_set } => {
-                done(self.region.update_service_primary_task_set(now, CLUSTER, SERVICE, task_set).map(drop))
-            }
+            Effect::SetPrimary { task_set } => done(
+                self.region
+                    .get_mut()
+                    .update_service_primary_task_set(now, CLUSTER, SERVICE, task_set)
+                    .map(drop),
+            ),
         }
     }
 
@@ -450,7 +464,7 @@ impl SmallRegion {
             "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}});
         let mut input: ecs::CreateTaskSet = serde_json::from_value(input).expect("a task set");
         input.scale = Some(ecs::Scale::tenths(u32::from(scale.tenths())));
-        match self.region.create_task_set(now, input) {
+        match self.region.get_mut().create_task_set(now, input) {
             Ok(set) => super::created(&set.task_set_arn),
             Err(error) => Answer::Refused { class: RefusalClass::Permanent, message: error.to_string() },
         }
@@ -492,6 +506,17 @@ pub fn disturb(observed: &mut Observed, fault: Fault, region: &SmallRegion) {
                 if let Some(seen) = observed.routes.get_mut(route) {
                     *seen = Seen::Known(Weights::Pair(*before));
                 }
+            }
+        }
+        Fault::TargetsUnwell => {
+            for targets in observed.extra.targets.values_mut() {
+                let sick = Targets { unhealthy: 4, ..Targets::default() };
+                *targets = Seen::Known(sick);
+            }
+        }
+        Fault::DesiredJustGrew => {
+            if let Seen::Known(service) = &mut observed.service {
+                service.desired_count += 20;
             }
         }
         Fault::None

@@ -1,11 +1,15 @@
 //! The load balancer: shares, zero, change, failures.
 
+use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use http::{Method, header};
+use http::{Method, Response, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1 as server;
+use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::StickyAtZero;
@@ -322,6 +326,53 @@ async fn a_request_that_meets_a_closing_connection_goes_out_again_only_if_that_i
         statuses.push(browser.send(post.body(Full::default()).unwrap()).await.status);
     }
     assert!(statuses.contains(&StatusCode::BAD_GATEWAY), "a POST may have had its effect: {statuses:?}");
+    bench.end().await;
+}
+
+/// A target that answers with the body of the request.
+async fn mirror_target() -> Address {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = socket.accept().await {
+            let mirror = service_fn(|request: Request<Incoming>| async {
+                Ok::<_, Infallible>(Response::new(request.into_body()))
+            });
+            tokio::spawn(server::Builder::new().serve_connection(TokioIo::new(stream), mirror));
+        }
+    });
+    Address { ip: "127.0.0.1".to_owned(), port }
+}
+
+#[tokio::test]
+async fn bodies_pass_through_whole_and_the_connection_stays_usable() {
+    let mut bench = Bench::start(PlaneSettings::default()).await;
+    let (mirror, demo) = (mirror_target().await, bench.run_task("t1", "web:1", &[]).await);
+    let rules = vec![
+        RuleRoute {
+            arn: "rule/mirror".to_owned(),
+            conditions: vec![Condition::Path(vec!["/mirror".to_owned()])],
+            target: forward(&[("mirror", 1)]),
+        },
+        default_rule(forward(&[("demo", 1)])),
+    ];
+    bench.publish(rules, &[("mirror", &[mirror]), ("demo", &[demo])]).await;
+    let mut browser = bench.browser().await;
+    let post = |path: &str, body: Bytes| Request::post(path).header("host", "app.test").body(Full::new(body));
+    for size in [0, 1, 70_000, 3_000_000_u32] {
+        let sent: Bytes = (0..size).map(|at| at.to_le_bytes()[(at % 3) as usize]).collect();
+        let answer = browser.send(post("/mirror", sent.clone()).unwrap()).await;
+        assert!(answer.status == StatusCode::OK && answer.body == sent, "{size} bytes came back changed");
+        let answer = browser.send(post("/demo", sent).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{size} bytes that the task has no use for");
+    }
+    let head = Request::head("/demo").header("host", "app.test").body(Full::default()).unwrap();
+    let answer = browser.send(head).await;
+    assert!(answer.body.is_empty() && answer.header("content-length").parse::<u32>().unwrap() > 0);
+    assert_eq!(browser.get("/demo").await.status, StatusCode::OK);
+    let socket = Request::get("/demo").header("connection", "upgrade").header("upgrade", "websocket");
+    let refused = browser.send(socket.body(Full::default()).unwrap()).await;
+    assert_eq!(refused.status, StatusCode::NOT_IMPLEMENTED);
     bench.end().await;
 }
 

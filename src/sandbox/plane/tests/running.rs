@@ -1,5 +1,8 @@
 //! Tasks and health checks.
 
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
 use super::super::health::ProbeResult;
 use super::*;
 use crate::world::ProbeOrder;
@@ -94,32 +97,121 @@ async fn a_local_command_is_run_with_its_environment_and_its_exit_code_reported(
     bench.end().await;
 }
 
+/// Not a test of its own: the local command of the next test, which is this test program again.
+#[test]
+#[ignore = "runs as a child process of another test"]
+fn serve_until_terminated() {
+    let Ok(port) = std::env::var("PORT") else { return };
+    let socket = std::net::TcpListener::bind(("127.0.0.1", port.parse::<u16>().unwrap())).unwrap();
+    for stream in socket.incoming() {
+        let mut stream = stream.unwrap();
+        // The readiness check connects and sends nothing.
+        if stream.read(&mut [0; 1024]).unwrap_or(0) > 0 {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nx-revision: local\r\ncontent-length: 0\r\n\r\n").unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_local_command_takes_requests_on_its_port_until_sigterm() {
+    let mut bench = Bench::start(PlaneSettings::default()).await;
+    let mut order = shell("");
+    let this_program = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
+    let child = "sandbox::plane::tests::running::serve_until_terminated";
+    order.command = vec![this_program, "--ignored".to_owned(), "--exact".to_owned(), child.to_owned()];
+    bench.put("local", order);
+    let address = match bench.task_event().await {
+        TaskEvent::Started { address, .. } => address,
+        stopped @ TaskEvent::Stopped { .. } => panic!("the command should be serving: {stopped:?}"),
+    };
+    assert_eq!(Browser::connect(address.port).await.get("/").await.header("x-revision"), "local");
+    bench.stop_task("local");
+    // 128 + SIGTERM
+    assert_eq!(bench.stopped().await.0, Some(143));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_local_command_that_never_listens_is_ended_and_shutdown_reaps_the_rest() {
+    let settings = PlaneSettings { start_timeout: Duration::from_millis(50), ..PlaneSettings::default() };
+    let mut bench = Bench::start(settings).await;
+    bench.put("local", shell("exec sleep 600"));
+    let (exit_code, reason) = bench.stopped().await;
+    assert!(exit_code == Some(143) && reason.contains("PORT"), "{exit_code:?} {reason}");
+    bench.end().await;
+
+    let mut bench = Bench::start(PlaneSettings::default()).await;
+    let folder = scratch_folder();
+    let mut order = shell("echo $$ > \"$MARK\"; exec sleep 600");
+    order.environment.insert("MARK".to_owned(), folder.join("pids").to_str().unwrap().to_owned());
+    bench.put("local", order);
+    let pids = pids_in(&folder.join("pids")).await;
+    bench.end().await;
+    assert!(!Path::new(&format!("/proc/{}", pids[0])).exists(), "reaped at shutdown");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// Waits for a script to write its process ids.
+async fn pids_in(mark: &Path) -> Vec<String> {
+    let written = async {
+        loop {
+            match std::fs::read_to_string(mark) {
+                Ok(pids) if pids.ends_with('\n') => return pids,
+                _ => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, written).await.unwrap().split_whitespace().map(str::to_owned).collect()
+}
+
+/// Waits for a process to end. Whoever adopted it reaps it; until then it is at most a zombie.
+async fn gone(pid: &str) {
+    let ended = async {
+        loop {
+            let child = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if child.is_empty() || child.contains(") Z ") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, ended).await.expect("the command's own child ends with it");
+}
+
+fn scratch_folder() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("plane-{}", ulid::Ulid::generate()));
+    std::fs::create_dir(&folder).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn a_local_command_that_ends_by_itself_leaves_no_process_behind() {
+    let mut bench = Bench::start(PlaneSettings::default()).await;
+    let folder = scratch_folder();
+    let mut order = shell("sleep 600 & echo $! > \"$MARK\"; exit 7");
+    order.environment.insert("MARK".to_owned(), folder.join("pids").to_str().unwrap().to_owned());
+    bench.put("local", order);
+    assert_eq!(bench.stopped().await.0, Some(7));
+    gone(&pids_in(&folder.join("pids")).await[0]).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    bench.end().await;
+}
+
 #[tokio::test]
 async fn a_local_command_that_ignores_sigterm_is_killed_and_reaped_with_its_children() {
     let settings = PlaneSettings { stop_timeout: Duration::from_millis(200), ..PlaneSettings::default() };
     let mut bench = Bench::start(settings).await;
-    let folder = std::env::temp_dir().join(format!("plane-{}", ulid::Ulid::generate()));
-    std::fs::create_dir(&folder).unwrap();
+    let folder = scratch_folder();
     let mark = folder.join("pids");
     let script = "trap '' TERM; sleep 600 & echo $$ $! > \"$MARK.new\"; mv \"$MARK.new\" \"$MARK\"; wait; wait; sleep 600";
     let mut order = shell(script);
     order.environment.insert("MARK".to_owned(), mark.to_str().unwrap().to_owned());
     bench.put("local", order);
-    let pids = timeout(PATIENCE, async {
-        loop {
-            match std::fs::read_to_string(&mark) {
-                Ok(pids) => return pids,
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        }
-    });
-    let pids: Vec<String> = pids.await.unwrap().split_whitespace().map(str::to_owned).collect();
+    let pids = pids_in(&mark).await;
     bench.stop_task("local");
     assert_eq!(bench.stopped().await.0, Some(137));
-    assert!(!std::path::Path::new(&format!("/proc/{}", pids[0])).exists(), "the command is reaped");
-    // Its child is reaped by whoever adopted it; until then it is at most a zombie.
-    let child = std::fs::read_to_string(format!("/proc/{}/stat", pids[1])).unwrap_or_default();
-    assert!(child.is_empty() || child.contains(") Z "), "{child}");
+    assert!(!Path::new(&format!("/proc/{}", pids[0])).exists(), "the command is reaped");
+    gone(&pids[1]).await;
     std::fs::remove_dir_all(&folder).unwrap();
     bench.end().await;
 }

@@ -1,0 +1,522 @@
+//! One run for one service: load → observe → decide → record → carry out one effect → settle, and again while
+//! there is something to do at once.
+//!
+//! What is recorded is durable before what it announces is done, so a crash between any two lines is a case that
+//! `decide` knows. A run never learns why it was started.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use super::inputs::{Core, Records, nothing_to_observe, plan_to_observe};
+use super::persist;
+use super::tell::{announce, bare_status, history};
+use super::trouble::{ReconcileError, backoff, guarded, store};
+use super::workqueue::{Lane, Trigger};
+use crate::decide::{Decision, Input, Limits, Next, Wait};
+use crate::model::facts::{Halt, HaltReason};
+use crate::model::{Action, Answer, Facts, Need, Plan};
+use crate::ports::{Clock, Cloud, Permit, StateWrite, Store, StoreError};
+use crate::records::status::Phase;
+use crate::records::{ReleaseStatus, ServiceKey, Span};
+use crate::telemetry::{Metrics, chain};
+
+/// Turns in one run; then the others get theirs.
+pub const TURNS: u32 = 16;
+/// Looks in a row without a decision.
+pub const LOOKS: u32 = 4;
+/// Panicking runs in a row after which a service is halted.
+pub const PANICS: u32 = 3;
+/// Nothing comes again sooner, whatever a decision says.
+const SOONEST: Span = Span::from_millis(100);
+
+/// Everything a run needs.
+pub struct Reconciler {
+    /// The tables.
+    pub store: Arc<dyn Store>,
+    /// AWS.
+    pub cloud: Arc<dyn Cloud>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The pure part.
+    pub core: Core,
+    /// The same for every service.
+    pub limits: Limits,
+    /// The longest that one mutating call may take: it starts only while the lease outlasts it.
+    pub operation: Span,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What the process remembers of a service between runs. Losing it is harmless.
+#[derive(Debug, Default)]
+pub struct Slot {
+    memory: Option<Box<Memory>>,
+    claim_denied: Option<(String, String)>,
+    announced: Option<String>,
+    /// Why it waits, in one word.
+    pub(super) waiting: Option<&'static str>,
+    /// What people see.
+    pub(super) shown: Option<Arc<ReleaseStatus>>,
+    /// Its lane.
+    pub(super) lane: Option<Lane>,
+    /// Failed runs in a row.
+    pub(super) failures: u32,
+    /// Panicking runs in a row, and what the last one said.
+    pub(super) panics: u32,
+    pub(super) panic_detail: String,
+    /// When it was observed last, monotonic.
+    pub(super) observed_ms: Option<u64>,
+}
+
+impl Slot {
+    /// Forgets what was read; the next run reads it again.
+    pub(super) fn forget(&mut self) {
+        self.memory = None;
+    }
+
+    /// A slot for the run after one that panicked outside the pure part.
+    pub(super) fn after_panic(panics: u32, detail: String) -> Self {
+        Self { panics, panic_detail: detail, ..Self::default() }
+    }
+}
+
+#[derive(Debug)]
+struct Memory {
+    rev: u64,
+    /// As decided last; ahead of the durable ones by clocks only.
+    facts: Facts,
+    /// As said last; differs from the durable one by timestamps only.
+    status: Option<ReleaseStatus>,
+    last_pass_ms: Option<u64>,
+    last_write_ms: u64,
+    unsaved: bool,
+    needs: BTreeSet<Need>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Come again after this; none: nothing is left of the service.
+    pub again: Option<Span>,
+    /// How it came to that.
+    pub why: Trigger,
+    /// For metrics.
+    pub outcome: &'static str,
+    /// What went wrong.
+    pub trouble: Option<String>,
+}
+
+/// What a turn leads to.
+enum Turn {
+    AtOnce,
+    Look(BTreeSet<Need>),
+    Later(Span, &'static str),
+    Gone,
+}
+
+impl Reconciler {
+    /// Brings one service as far as it can go at once. `stop` ends the run between two turns.
+    pub async fn run(
+        &self,
+        key: &ServiceKey,
+        slot: &mut Slot,
+        permit: &Permit,
+        stop: &CancellationToken,
+    ) -> Verdict {
+        let mut looks = 0;
+        let mut needs = BTreeSet::new();
+        for _ in 0..TURNS {
+            match Box::pin(self.turn(key, slot, permit, &needs)).await {
+                Ok(Turn::AtOnce) => {
+                    (looks, needs) = (0, BTreeSet::new());
+                }
+                Ok(Turn::Look(more)) => {
+                    looks += 1;
+                    if looks >= LOOKS {
+                        warn!(?more, "looked {LOOKS} times in a row without a decision");
+                        return Verdict::later(self.limits.poll, "looking");
+                    }
+                    // A union, so that two things wanted in turn are at last seen together.
+                    needs.extend(more);
+                }
+                Ok(Turn::Later(after, outcome)) => {
+                    (slot.failures, slot.panics) = (0, 0);
+                    return Verdict::later(after, outcome);
+                }
+                Ok(Turn::Gone) => {
+                    return Verdict { again: None, why: Trigger::Deadline, outcome: "gone", trouble: None };
+                }
+                Err(error) => return self.failed(slot, &error),
+            }
+            if stop.is_cancelled() {
+                break;
+            }
+        }
+        Verdict { again: Some(Span::ZERO), why: Trigger::Turn, outcome: "unfinished", trouble: None }
+    }
+
+    fn failed(&self, slot: &mut Slot, error: &ReconcileError) -> Verdict {
+        // Whatever the table now holds, the next run reads it.
+        slot.forget();
+        slot.failures = slot.failures.saturating_add(1);
+        if let ReconcileError::Panicked { detail, .. } = error {
+            slot.panics = slot.panics.saturating_add(1);
+            slot.panic_detail.clone_from(detail);
+            self.metrics.panicked();
+        }
+        let trouble = chain(error);
+        let urgent = slot.lane.is_none_or(|lane| lane <= Lane::InFlight);
+        let again = backoff(self.limits.poll, slot.failures, urgent);
+        match error {
+            // Said once each time it begins; repeats are for those who look closer.
+            _ if slot.failures > 1 => debug!(error = %trouble, failures = slot.failures, "failed again"),
+            ReconcileError::Panicked { .. } => error!(error = %trouble, "panicked; the other services go on"),
+            _ => warn!(error = %trouble, "failed; comes again"),
+        }
+        if matches!(error.category(), "too_new" | "damaged") {
+            slot.waiting = Some("Halted");
+        }
+        Verdict { again: Some(again), why: Trigger::Retry, outcome: error.category(), trouble: Some(trouble) }
+    }
+
+    /// A run was dropped in the middle, as by a crash.
+    pub(super) fn took_too_long(&self, slot: &mut Slot, longest: Span) -> Verdict {
+        self.failed(slot, &ReconcileError::TooLong { longest })
+    }
+
+    async fn turn(
+        &self,
+        key: &ServiceKey,
+        slot: &mut Slot,
+        permit: &Permit,
+        needs: &BTreeSet<Need>,
+    ) -> Result<Turn, ReconcileError> {
+        let wishes = self.store.wishes(key).await.map_err(store("read the records"))?;
+        let nothing_asked = wishes.service.is_none() && wishes.desired.is_none();
+        let mut memory = match slot.memory.take() {
+            Some(memory) => memory,
+            None => match self.recall(key).await? {
+                None if nothing_asked => return Ok(Turn::Gone),
+                recalled => Box::new(recalled.unwrap_or_else(Memory::of_a_new_service)),
+            },
+        };
+        let records = Records::read(&self.core, key, wishes, self.clock.now())?;
+        if slot.panics >= PANICS && memory.facts.halted.is_none() {
+            self.halt_for_panics(key, slot, &mut memory, permit).await?;
+        }
+        let pinned = plan_to_observe(&memory.facts, &records.service, self.core.observing);
+        let mut wanted = std::mem::take(&mut memory.needs);
+        wanted.extend(needs.iter().cloned());
+        let began_ms = self.clock.monotonic_ms();
+        let observed = match &pinned {
+            Some(plan) => self.cloud.observe(plan, &wanted).await,
+            None => nothing_to_observe(),
+        };
+        slot.observed_ms = Some(began_ms);
+        let watched = self.watched(memory.last_pass_ms, began_ms);
+        let fresh_uid = self.fresh_uid(&memory.facts);
+        let denied = slot.claim_denied.take();
+        let input = Input {
+            key,
+            now: self.clock.now(),
+            watched,
+            epoch: permit.epoch(),
+            limits: &self.limits,
+            service: &records.service,
+            desired: &records.desired,
+            commands: &records.commands,
+            observed: &observed,
+            facts: &memory.facts,
+            fresh_uid: &fresh_uid,
+            claim_denied: denied.as_ref(),
+        };
+        let decision = guarded("deciding", || (self.core.decide)(&input))?;
+        let status = self.explain(&input, &decision, memory.status.as_ref(), slot);
+        if matches!(decision.next, Next::Look(_)) {
+            slot.claim_denied = denied;
+        }
+        slot.lane = Some(lane_of(&decision.facts));
+        slot.shown = Some(Arc::new(status.clone()));
+        announce(&mut slot.announced, &decision.next, &status);
+        if nothing_asked && is_over(&decision) {
+            return Ok(Turn::Gone);
+        }
+        let following = Following { key, permit, began_ms, plan: pinned, status };
+        Box::pin(self.follow(slot, memory, decision, following)).await
+    }
+
+    /// Records a decision, then does what it says.
+    async fn follow(
+        &self,
+        slot: &mut Slot,
+        mut memory: Box<Memory>,
+        decision: Decision,
+        following: Following<'_>,
+    ) -> Result<Turn, ReconcileError> {
+        let Decision { facts, next, claim, unclaim, ended } = decision;
+        let newly_pinned =
+            facts.plan.as_ref().filter(|plan| memory.facts.plan.as_ref() != Some(*plan)).cloned();
+        let bound = !claim.is_empty() || !unclaim.is_empty() || !ended.is_empty();
+        let why = if matches!(next, Next::Act(_)) {
+            Some("intent")
+        } else if bound || changed(&memory, &facts, &following.status) {
+            Some("change")
+        } else {
+            self.checkpoint_due(&memory, &facts).then_some("checkpoint")
+        };
+        if let Some(why) = why {
+            let write = StateWrite {
+                rev: memory.rev,
+                ended: ended.iter().map(|ended| history(following.key, ended)).collect(),
+                facts,
+                status: following.status.clone(),
+                claim,
+                unclaim,
+            };
+            if let Err(error) = self.write(&following, &mut memory, write, why).await {
+                let ReconcileError::Store { source: StoreError::ClaimTaken { arn, owner }, .. } = error
+                else {
+                    return Err(error);
+                };
+                // Nothing was written: the next decision is told who has it.
+                slot.claim_denied = Some((arn, owner));
+                slot.memory = Some(memory);
+                return Ok(Turn::AtOnce);
+            }
+        } else {
+            memory.unsaved |= facts != memory.facts;
+            memory.facts = facts;
+            memory.status = Some(following.status.clone());
+        }
+        memory.last_pass_ms = Some(following.began_ms);
+        let turn = match next {
+            Next::Act(action) => {
+                let plan = newly_pinned.as_ref().or(following.plan.as_ref());
+                self.act(&mut memory, &action, plan, &following).await?;
+                Turn::AtOnce
+            }
+            Next::Look(needs) => Turn::Look(needs),
+            Next::Again => Turn::AtOnce,
+            Next::Wait(wait) => {
+                let after = self.after(&memory.facts, &wait);
+                memory.needs = wait.needs;
+                Turn::Later(after, "waiting")
+            }
+            Next::Settled => Turn::Later(self.limits.idle_poll, "settled"),
+            Next::Halted(_) => {
+                let busy = memory.facts.is_busy();
+                Turn::Later(if busy { self.limits.poll } else { self.limits.idle_poll }, "halted")
+            }
+        };
+        slot.memory = Some(memory);
+        Ok(turn)
+    }
+
+    /// Carries out the announced effect and settles its answer. On any error the memory is dropped, and the next
+    /// run finds the effect outstanding in the table.
+    async fn act(
+        &self,
+        memory: &mut Memory,
+        action: &Action,
+        plan: Option<&Plan>,
+        following: &Following<'_>,
+    ) -> Result<(), ReconcileError> {
+        if !following.permit.allows(self.operation.millis()) {
+            return Err(ReconcileError::LeaseEnding);
+        }
+        let answer = match plan {
+            Some(plan) => self.cloud.carry_out(plan, action, following.permit).await,
+            None => Answer::Refused {
+                class: crate::model::RefusalClass::Permanent,
+                message: "there is no plan to carry it out by".to_owned(),
+            },
+        };
+        let result = match &answer {
+            Answer::Acknowledged(_) => "acknowledged",
+            Answer::Refused { .. } => "refused",
+            Answer::Unknown { .. } => "unknown",
+        };
+        self.metrics.effect(action.effect.name(), result);
+        debug!(effect = %action.effect, ?answer, "carried out");
+        let epoch = following.permit.epoch();
+        let facts =
+            guarded("settling", || (self.core.settle)(&memory.facts, &action.effect, &answer, epoch))?;
+        let write = StateWrite {
+            rev: memory.rev,
+            facts,
+            status: following.status.clone(),
+            claim: BTreeSet::new(),
+            unclaim: BTreeSet::new(),
+            ended: Vec::new(),
+        };
+        self.write(following, memory, write, "settle").await
+    }
+
+    async fn write(
+        &self,
+        following: &Following<'_>,
+        memory: &mut Memory,
+        write: StateWrite,
+        why: &'static str,
+    ) -> Result<(), ReconcileError> {
+        let (facts, status) = (write.facts.clone(), write.status.clone());
+        let written = self.store.write(following.key, write, following.permit).await;
+        memory.rev = written.map_err(store("write the state"))?;
+        self.metrics.state_written(why);
+        memory.facts = facts;
+        memory.status = Some(status);
+        memory.last_write_ms = self.clock.monotonic_ms();
+        memory.unsaved = false;
+        Ok(())
+    }
+
+    async fn recall(&self, key: &ServiceKey) -> Result<Option<Memory>, ReconcileError> {
+        let remembered = self.store.remembered(key).await.map_err(store("read the state"))?;
+        Ok(remembered.map(|remembered| Memory {
+            rev: remembered.rev,
+            facts: remembered.facts,
+            status: remembered.status,
+            last_pass_ms: None,
+            last_write_ms: self.clock.monotonic_ms(),
+            unsaved: false,
+            needs: BTreeSet::new(),
+        }))
+    }
+
+    /// A status that cannot be told must not keep a decision from being followed.
+    fn explain(
+        &self,
+        input: &Input<'_>,
+        decision: &Decision,
+        before: Option<&ReleaseStatus>,
+        slot: &mut Slot,
+    ) -> ReleaseStatus {
+        match guarded("explaining", || (self.core.explain)(input, decision, before)) {
+            Ok(status) => {
+                slot.waiting = match &decision.next {
+                    Next::Wait(wait) => Some(wait.on.name()),
+                    Next::Halted(_) => Some("Halted"),
+                    _ => None,
+                };
+                status
+            }
+            Err(error) => {
+                self.metrics.panicked();
+                error!(error = %chain(&error), "the status is kept as it was");
+                before.cloned().unwrap_or_else(|| bare_status(input.key, &decision.facts, Phase::Pending))
+            }
+        }
+    }
+
+    async fn halt_for_panics(
+        &self,
+        key: &ServiceKey,
+        slot: &Slot,
+        memory: &mut Memory,
+        permit: &Permit,
+    ) -> Result<(), ReconcileError> {
+        let mut facts = memory.facts.clone();
+        let detail: String = slot.panic_detail.chars().take(300).collect();
+        facts.halted = Some(Halt { reason: HaltReason::Panicked, detail });
+        let mut status = memory.status.clone().unwrap_or_else(|| bare_status(key, &facts, Phase::Halted));
+        status.status.phase = Phase::Halted;
+        let following = Following { key, permit, began_ms: 0, plan: None, status: status.clone() };
+        let write = StateWrite {
+            rev: memory.rev,
+            facts,
+            status,
+            claim: BTreeSet::new(),
+            unclaim: BTreeSet::new(),
+            ended: Vec::new(),
+        };
+        error!(panics = slot.panics, detail = slot.panic_detail, "halted: its passes panic");
+        self.write(&following, memory, write, "panicked").await
+    }
+
+    fn checkpoint_due(&self, memory: &Memory, facts: &Facts) -> bool {
+        let since = self.clock.monotonic_ms().saturating_sub(memory.last_write_ms);
+        (memory.unsaved || *facts != memory.facts)
+            && persist::checkpoint(facts).is_some_and(|every| since >= every.millis())
+    }
+
+    /// Time this process has watched since its last pass; zero in the first.
+    fn watched(&self, last_ms: Option<u64>, now_ms: u64) -> Span {
+        let passed = last_ms.map_or(0, |last_ms| now_ms.saturating_sub(last_ms));
+        Span::from_millis(passed).min(self.limits.poll.times(2))
+    }
+
+    /// Commands and alarms of a service in flight are read at least every `poll`, whatever is waited for.
+    fn after(&self, facts: &Facts, wait: &Wait) -> Span {
+        let in_flight = facts.release.is_some() || facts.pending.is_some();
+        let poll = if in_flight { wait.poll.min(self.limits.poll) } else { wait.poll };
+        wait.left.map_or(poll, |left| poll.min(left)).max(SOONEST)
+    }
+
+    fn fresh_uid(&self, facts: &Facts) -> String {
+        if facts.uid.is_empty() {
+            let since_1970 = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
+            ulid::Ulid::from_parts(since_1970, rand::random()).to_string()
+        } else {
+            String::new()
+        }
+    }
+}
+
+/// What the second half of a turn needs of the first.
+struct Following<'a> {
+    key: &'a ServiceKey,
+    permit: &'a Permit,
+    began_ms: u64,
+    plan: Option<Plan>,
+    status: ReleaseStatus,
+}
+
+impl Memory {
+    fn of_a_new_service() -> Self {
+        Self {
+            rev: 0,
+            facts: Facts::default(),
+            status: None,
+            last_pass_ms: None,
+            last_write_ms: 0,
+            unsaved: false,
+            needs: BTreeSet::new(),
+        }
+    }
+}
+
+impl Verdict {
+    const fn later(after: Span, outcome: &'static str) -> Self {
+        Self { again: Some(after), why: Trigger::Deadline, outcome, trouble: None }
+    }
+}
+
+/// Whether more than time has passed.
+fn changed(memory: &Memory, facts: &Facts, status: &ReleaseStatus) -> bool {
+    memory.facts.without_clocks() != facts.without_clocks()
+        || persist::differs(memory.status.as_ref(), status)
+}
+
+/// Nothing is asked, nothing is left and nothing is to be written.
+fn is_over(decision: &Decision) -> bool {
+    let facts = &decision.facts;
+    let bound = !decision.claim.is_empty() || !decision.unclaim.is_empty() || !decision.ended.is_empty();
+    matches!(decision.next, Next::Settled)
+        && !bound
+        && !facts.is_busy()
+        && facts.retained.is_none()
+        && facts.claims.is_empty()
+}
+
+fn lane_of(facts: &Facts) -> Lane {
+    match &facts.release {
+        Some(release) if release.latch.is_some() => Lane::Rollback,
+        Some(_) => Lane::InFlight,
+        None if !facts.cleanups.is_empty() || !facts.outstanding.is_empty() => Lane::InFlight,
+        None if facts.pending.is_some() => Lane::New,
+        None => Lane::Idle,
+    }
+}
