@@ -208,21 +208,14 @@ fn people_reach_the_keys_of_their_namespace_and_never_a_statement_without_a_key(
     };
     let may = |actions: &[&str]| actions.iter().map(|it| format!("dynamodb:{it}")).collect::<BTreeSet<_>>();
     let own = |what: &str| format!("{what}#${{Namespace}}/*");
-    assert_eq!(
-        keys("DeveloperPolicy"),
-        BTreeMap::from([
-            (own("desired"), may(&["DeleteItem", "GetItem", "PutItem"])),
-            (own("service"), may(&["GetItem"])),
-            (own("state"), may(&["GetItem", "Query"])),
-            (own("history"), may(&["GetItem", "Query"])),
-        ])
-    );
-    let whole = may(&["DeleteItem", "GetItem", "PutItem", "Query"]);
-    assert_eq!(keys("OperatorPolicy"), BTreeMap::from([(own("command"), whole)]));
-    assert_eq!(
-        keys("PlatformPolicy"),
-        BTreeMap::from([(own("service"), may(&["DeleteItem", "GetItem", "PutItem"]))])
-    );
+    let all = |kinds: &[&str], actions: &[&str]| {
+        kinds.iter().map(|kind| (own(kind), may(actions))).collect::<BTreeMap<_, _>>()
+    };
+    let read = ["BatchGetItem", "GetItem", "Query"];
+    assert_eq!(keys("ReaderPolicy"), all(&["service", "desired", "command", "state", "history"], &read));
+    assert_eq!(keys("DeveloperPolicy"), all(&["desired"], &["DeleteItem", "PutItem"]));
+    assert_eq!(keys("OperatorPolicy"), all(&["command"], &["PutItem"]));
+    assert_eq!(keys("PlatformPolicy"), all(&["service"], &["DeleteItem", "PutItem"]));
 }
 
 /// What `Fn::Sub` would make of the template's record.
