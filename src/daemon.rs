@@ -75,7 +75,8 @@ pub fn core() -> Core {
         explain: decide::explain::status,
         read_service: records::check::read_service,
         read_desired: records::check::read_desired,
-        observing: crate::model::Plan::observing,
+        plan_to_observe: decide::plan_to_observe,
+        violations: decide::safety::violations,
     }
 }
 
@@ -83,8 +84,8 @@ pub fn core() -> Core {
 pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Result<Daemon, DaemonError> {
     let DaemonSettings { config, sdk } = settings;
     let timing = lease_timing(&config)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let metrics = Arc::new(Metrics::new());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = Arc::new(Metrics::default());
     let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
     let operation = timing.operation;
     let tables = Tables { records: config.records_table.clone(), state: config.state_table.clone() };
@@ -92,7 +93,7 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
     // The lease outlives the loop: what is under way settles before another daemon takes over.
     let after_loop = CancellationToken::new();
     let (permits, permit) = watch::channel::<Option<Permit>>(None);
-    let holder = format!("pointsman/{}", ulid::Ulid::new());
+    let holder = format!("pointsman/{}", ulid::Ulid::generate());
     let table = DynamoLease::new(dynamodb.clone(), tables.state.clone(), operation.std());
     let keeper = tokio::spawn(lease::keep(
         Arc::new(table),

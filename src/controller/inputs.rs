@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::trouble::{ReconcileError, guarded};
+use crate::decide::safety::Violation;
 use crate::decide::{Asked, Decision, Input, Wish};
 use crate::model::observed::Extra;
 use crate::model::{Answer, Effect, Facts, Observed, Plan, Seen};
@@ -30,8 +31,10 @@ pub struct Core {
     pub read_service: fn(&ServiceKey, &serde_json::Value) -> Read<ManagedServiceSpec>,
     /// Reads and checks a `DesiredRelease`.
     pub read_desired: fn(&ServiceKey, &serde_json::Value) -> Read<DesiredReleaseSpec>,
-    /// What to look at while no plan is pinned.
-    pub observing: fn(&ManagedServiceSpec) -> Plan,
+    /// The plan that a pass looks by; none when nothing says where to look.
+    pub plan_to_observe: fn(&Facts, &Asked<ManagedServiceSpec>) -> Option<Plan>,
+    /// A second opinion on each decision; an effect that breaks a property is not carried out.
+    pub violations: fn(&Input<'_>, &Decision) -> Vec<Violation>,
 }
 
 /// The records as one turn read them.
@@ -55,20 +58,6 @@ impl Records {
             desired: asked(key, wishes.desired.as_ref(), core.read_desired),
             commands,
         })
-    }
-}
-
-/// The plan that a pass looks by: the pinned one while anything made under it is left, else the record's.
-pub fn plan_to_observe(
-    facts: &Facts,
-    service: &Asked<ManagedServiceSpec>,
-    observing: fn(&ManagedServiceSpec) -> Plan,
-) -> Option<Plan> {
-    let in_use = facts.release.is_some() || facts.retained.is_some() || !facts.cleanups.is_empty();
-    match (&facts.plan, service) {
-        (Some(pinned), _) if in_use => Some(pinned.clone()),
-        (_, Asked::Valid { spec, .. }) => Some(observing(spec)),
-        (pinned, _) => pinned.clone(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use super::inputs::{Core, Records, nothing_to_observe, plan_to_observe};
+use super::inputs::{Core, Records, nothing_to_observe};
 use super::persist;
 use super::tell::{announce, bare_status, history};
 use super::trouble::{ReconcileError, backoff, guarded, store};
@@ -207,7 +207,7 @@ impl Reconciler {
         if slot.panics >= PANICS && memory.facts.halted.is_none() {
             self.halt_for_panics(key, slot, &mut memory, permit).await?;
         }
-        let pinned = plan_to_observe(&memory.facts, &records.service, self.core.observing);
+        let pinned = (self.core.plan_to_observe)(&memory.facts, &records.service);
         let mut wanted = std::mem::take(&mut memory.needs);
         wanted.extend(needs.iter().cloned());
         let began_ms = self.clock.monotonic_ms();
@@ -234,6 +234,7 @@ impl Reconciler {
             claim_denied: denied.as_ref(),
         };
         let decision = guarded("deciding", || (self.core.decide)(&input))?;
+        self.second_opinion(&input, &decision)?;
         let status = self.explain(&input, &decision, memory.status.as_ref(), slot);
         if matches!(decision.next, Next::Look(_)) {
             slot.claim_denied = denied;
@@ -246,6 +247,19 @@ impl Reconciler {
         }
         let following = Following { key, permit, began_ms, plan: pinned, status };
         Box::pin(self.follow(slot, memory, decision, following)).await
+    }
+
+    /// An effect that breaks a property is not carried out. Bringing traffic back is the one exception: it is
+    /// never held up, only complained about.
+    fn second_opinion(&self, input: &Input<'_>, decision: &Decision) -> Result<(), ReconcileError> {
+        let Next::Act(action) = &decision.next else { return Ok(()) };
+        let found = guarded("judging a decision", || (self.core.violations)(input, decision))?;
+        let Some(first) = found.first() else { return Ok(()) };
+        error!(violation = %first, effect = %action.effect, "the decision breaks a property; this is a bug");
+        if action.rollback {
+            return Ok(());
+        }
+        Err(ReconcileError::Unsafe { violation: first.to_string() })
     }
 
     /// Records a decision, then does what it says.

@@ -11,7 +11,7 @@ use super::inputs::{Core, Read};
 use super::tell::{bare_status, change};
 use super::*;
 use crate::clock::TokioClock;
-use crate::decide::{Decision, Input, Limits, Next, Wait, WaitingOn};
+use crate::decide::{Asked, Decision, Input, Limits, Next, Wait, WaitingOn};
 use crate::model::facts::{HaltReason, Outstanding, Pending};
 use crate::model::observed::Extra;
 use crate::model::{
@@ -188,6 +188,7 @@ fn explain(input: &Input<'_>, decision: &Decision, _: Option<&ReleaseStatus>) ->
             until: input.now,
             deadline: None,
             then: "go on".to_owned(),
+            otherwise: None,
         });
     }
     status
@@ -233,7 +234,13 @@ fn core() -> Core {
         explain,
         read_service,
         read_desired,
-        observing: |spec| Plan { spec: spec.clone(), strategy: String::new(), steps: Vec::new() },
+        plan_to_observe: |facts, service| match service {
+            Asked::Valid { spec, .. } => {
+                Some(Plan { spec: spec.clone(), strategy: String::new(), steps: Vec::new() })
+            }
+            Asked::Absent | Asked::Invalid { .. } => facts.plan.clone(),
+        },
+        violations: |_, _| Vec::new(),
     }
 }
 

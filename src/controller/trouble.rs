@@ -25,6 +25,12 @@ pub enum ReconcileError {
         /// Its message.
         detail: String,
     },
+    /// The decision would break a property; nothing was done.
+    #[error("refused an unsafe decision: {violation}")]
+    Unsafe {
+        /// Which, with the evidence.
+        violation: String,
+    },
     /// The run was dropped.
     #[error("the run took longer than {longest}")]
     TooLong {
@@ -46,6 +52,7 @@ impl ReconcileError {
             Self::Store { source: StoreError::Damaged { .. }, .. } => "damaged",
             Self::Store { .. } => "store",
             Self::Panicked { .. } => "panicked",
+            Self::Unsafe { .. } => "unsafe",
             Self::TooLong { .. } => "too_long",
         }
     }
