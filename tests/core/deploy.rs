@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use clap::{Args as _, CommandFactory as _};
 use pointsman::aws::permissions::OPERATIONS;
+use pointsman::cli::Cli;
+use pointsman::config::ConfigArgs;
 use pointsman::records::check::read_service;
 use pointsman::store::Tables;
 use pointsman::store::tables::{TableDefinition, definitions};
@@ -189,6 +192,22 @@ fn both_tables_are_made_as_the_program_expects_them() {
             (&json!("Retain"), &json!("Retain"))
         );
     }
+}
+
+#[test]
+fn the_container_is_told_settings_that_the_program_knows() {
+    let daemon = template(DAEMON);
+    let container = &daemon["Resources"]["TaskDefinition"]["Properties"]["ContainerDefinitions"][0];
+    let told = container["Environment"].as_array().unwrap().iter().map(|it| it["Name"].as_str().unwrap());
+    let told: BTreeSet<&str> = told.collect();
+    let flags = ConfigArgs::augment_args(clap::Command::new("run"));
+    let known: BTreeSet<&str> = flags.get_arguments().filter_map(|it| it.get_env()?.to_str()).collect();
+    assert_eq!(told.difference(&known).collect::<Vec<_>>(), Vec::<&&str>::new());
+    for required in ["POINTSMAN_INSTALLATION", "POINTSMAN_RECORDS_TABLE", "POINTSMAN_STATE_TABLE"] {
+        assert!(told.contains(required), "{required}");
+    }
+    assert_eq!(container["Command"], json!(["run"]));
+    assert!(Cli::command().find_subcommand("run").is_some());
 }
 
 #[test]
