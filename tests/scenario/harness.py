@@ -21,7 +21,7 @@ SPEED = 30
 #: Weights count as in force on every node after this, in seconds; also written into the records.
 PROPAGATION = 1.0
 #: Lease time-to-live of the daemons under test, in seconds.
-LEASE_TTL = 4.0
+LEASE_TTL = 9.0
 #: Services the daemon moves; the rest of the call log are its tables and reads.
 MOVED_SERVICES = ("ecs", "elb")
 #: Between two looks at something that is waited for, in seconds.
@@ -251,9 +251,9 @@ log = "pretty"
 
 [lease]
 ttl = "{LEASE_TTL:g}s"
-renew = "600ms"
-operation = "2s"
-margin = "400ms"
+renew = "1s"
+operation = "6s"
+margin = "1s"
 """
 
 

@@ -92,26 +92,21 @@ class Region:
         def text(name: str) -> dict:
             return {"AttributeName": name, "AttributeType": "S"}
 
-        self.dynamodb.create_table(
-            TableName=tables.records,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[text("pk"), text("sk"), text("kind")],
-            KeySchema=[key("pk", "HASH"), key("sk", "RANGE")],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "by-kind",
-                    "KeySchema": [key("kind", "HASH"), key("pk", "RANGE")],
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-            ],
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"},
-        )
-        self.dynamodb.create_table(
-            TableName=tables.state,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[text("pk"), text("sk")],
-            KeySchema=[key("pk", "HASH"), key("sk", "RANGE")],
-        )
+        index = {
+            "IndexName": "by-kind",
+            "KeySchema": [key("kind", "HASH"), key("pk", "RANGE")],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        }
+        stream = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
+        for name, extra in ((tables.records, {"StreamSpecification": stream}), (tables.state, {})):
+            self.dynamodb.create_table(
+                TableName=name,
+                BillingMode="PAY_PER_REQUEST",
+                AttributeDefinitions=[text("pk"), text("sk"), text("kind")],
+                KeySchema=[key("pk", "HASH"), key("sk", "RANGE")],
+                GlobalSecondaryIndexes=[index],
+                **extra,
+            )
         for name in (tables.records, tables.state):
             self.dynamodb.get_waiter("table_exists").wait(
                 TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20}
