@@ -3,5 +3,6 @@
 
 mod decide_properties;
 mod decide_stories;
+mod deploy;
 mod records;
 mod sim;
