@@ -37,7 +37,8 @@ const DEFAULT_FILTER: &str = "warn,pointsman=info";
 /// When the process has a subscriber already.
 pub fn start_logging(format: LogFormat) -> Result<(), TryInitError> {
     let filter = EnvFilter::try_from_env("POINTSMAN_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
