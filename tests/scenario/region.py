@@ -121,10 +121,16 @@ class Region:
         """DeleteItem."""
         self.dynamodb.delete_item(TableName=table, Key=item({"pk": pk, "sk": sk}))
 
-    def get(self, table: str, pk: str, sk: str) -> dict:
-        """GetItem; an empty document when there is none."""
-        answer = self.dynamodb.get_item(TableName=table, Key=item({"pk": pk, "sk": sk}), ConsistentRead=True)
-        return document(answer.get("Item"))
+    def get(self, table: str, pk: str, sk: str, attribute: str) -> Any:
+        """One attribute by GetItem; `None` when there is no item or it has none of that name."""
+        answer = self.dynamodb.get_item(
+            TableName=table,
+            Key=item({"pk": pk, "sk": sk}),
+            ConsistentRead=True,
+            ProjectionExpression="#attribute",
+            ExpressionAttributeNames={"#attribute": attribute},
+        )
+        return document(answer.get("Item")).get(attribute)
 
     # --- services
 
