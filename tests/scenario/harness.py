@@ -279,6 +279,8 @@ class Call:
     resource: str
     parameters: dict
     result: Optional[str]
+    #: Names of ordered faults that hit it.
+    faults: tuple[str, ...]
     #: Resource and parameters as one text, to search in.
     text: str
 
@@ -353,6 +355,7 @@ class CallLog:
             resource=record.get("resource") or "",
             parameters=record["parameters"] or {},
             result=record["result"],
+            faults=tuple(record.get("faults", ())),
             text=f"{record.get('resource')} {json.dumps(record['parameters'])}",
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from harness import check, until
+from harness import check, holds_for, until
 from stories import Stage, story
 from subject import CLEANUP_TIMEOUT, TaskSetWatch
 
@@ -22,7 +22,10 @@ def first(stage: Stage) -> str:
     check(len(creations) == 1, f"one CreateTaskSet is enough, there were {len(creations)}")
     primary = [one for one in subject.region.task_sets(subject.service) if one["status"] == "PRIMARY"]
     check(len(primary) == 1, "the first version should be PRIMARY")
-    return f"{traffic.count()} answers"
+    subject.await_settled()
+    mark = subject.mark()
+    holds_for("the settled service stays as it is", lambda: not subject.moves(mark), 3)
+    return f"{traffic.count()} answers, then quiet"
 
 
 @story("a canary goes to Succeeded, each weight with its share, no request failed or leaked")
