@@ -69,7 +69,7 @@ async fn run_daemon(args: &ConfigArgs) -> anyhow::Result<()> {
         terminated().await;
         on_signal.cancel();
     });
-    let daemon = crate::daemon::start(DaemonSettings { config, sdk }, shutdown).await?;
+    let daemon = crate::daemon::start(DaemonSettings { config, sdk }, shutdown)?;
     daemon.stopped().await?;
     Ok(())
 }

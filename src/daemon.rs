@@ -81,7 +81,7 @@ pub fn core() -> Core {
 }
 
 /// Starts everything; `shutdown` stops it in order.
-pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Result<Daemon, DaemonError> {
+pub fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Result<Daemon, DaemonError> {
     let DaemonSettings { config, sdk } = settings;
     let timing = lease_timing(&config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);

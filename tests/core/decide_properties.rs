@@ -166,7 +166,7 @@ fn calm_down(sim: &mut Sim) {
 }
 
 fn live_through(history: &[Happening], bug: Bug, reached: &mut BTreeMap<String, u64>) -> Result<(), String> {
-    let timeout = if history.len() % 2 == 0 { OnTimeout::Continue } else { OnTimeout::Rollback };
+    let timeout = if history.len().is_multiple_of(2) { OnTimeout::Continue } else { OnTimeout::Rollback };
     let mut sim = new_sim(timeout);
     sim.bug = bug;
     sim.ask(1);
