@@ -27,7 +27,7 @@ pub(super) fn repeat(pass: &mut Pass<'_>) -> Option<Next> {
     let all: Vec<(Resource, Outstanding)> =
         pass.facts.outstanding.iter().map(|(resource, entry)| (resource.clone(), entry.clone())).collect();
     all.into_iter().find_map(|(resource, entry)| match resource {
-        Resource::NewTaskSet(external_id) => creation(pass, &external_id, &entry),
+        Resource::NewTaskSet(external_id) => creation(pass, &external_id, entry),
         Resource::Route(route) => weights(pass, &route, entry.effect),
         Resource::Primary => primary(pass, entry.effect),
         Resource::TaskSet(_) => scale(pass, entry.effect),
@@ -36,7 +36,7 @@ pub(super) fn repeat(pass: &mut Pass<'_>) -> Option<Next> {
 
 /// A creation may have worked: it is looked for by its external id, and only then asked for again with the
 /// same token.
-fn creation(pass: &mut Pass<'_>, external_id: &str, entry: &Outstanding) -> Option<Next> {
+fn creation(pass: &mut Pass<'_>, external_id: &str, entry: Outstanding) -> Option<Next> {
     let wanted = pass.release().is_some_and(|release| release.candidate.external_id == external_id);
     if !wanted {
         // Given up in the meantime: `housekeeping` looks for it and removes it.
@@ -55,7 +55,7 @@ fn creation(pass: &mut Pass<'_>, external_id: &str, entry: &Outstanding) -> Opti
         }
         return Some(Next::Look(BTreeSet::new()));
     }
-    Some(pass.act(entry.effect.clone(), false))
+    Some(pass.act(entry.effect, false))
 }
 
 fn weights(pass: &mut Pass<'_>, route: &str, effect: Effect) -> Option<Next> {
