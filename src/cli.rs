@@ -1,33 +1,124 @@
-//! The command line of the program.
+//! The command line: what people and CI write into the tables and read out of them.
+//!
+//! Everything but `run`, `sandbox`, `demo` and `healthcheck` works on the two tables alone: CI has no way to the
+//! daemon, and needs none. Text for people, `-o json|yaml` for machines.
+//!
+//! **Architecture Invariant:** nothing here calls ECS, Elastic Load Balancing or `CloudWatch`.
 
+use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ConfigArgs};
-use crate::daemon::DaemonSettings;
+use crate::clock::SystemClock;
+use crate::config::{Config, ConfigArgs, ConfigError};
+use crate::daemon::{DaemonError, DaemonSettings};
+use crate::ports::{Clock, StoreError};
+use crate::records::{ServiceKey, Span};
 use crate::sandbox::plane::PlaneSettings;
 use crate::sandbox::{self, SandboxSettings};
+use crate::store::{DynamoStore, RecordError, RecordKind, Tables};
+
+pub mod apply;
+pub mod command;
+pub mod desk;
+pub mod health;
+pub mod offline;
+pub mod output;
+pub mod show;
+#[cfg(test)]
+mod tests;
+pub mod wait;
+
+use desk::Desk;
+use output::{Format, Output};
 
 /// Brings Amazon ECS services to the release their developers asked for.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(name = "pointsman", version, about, arg_required_else_help = true, max_term_width = 110)]
 pub struct Cli {
+    /// What to do.
     #[command(subcommand)]
-    command: Command,
+    pub command: Command,
 }
 
+/// What the program can do.
 #[derive(Debug, Subcommand)]
-enum Command {
-    /// Serve a local AWS region (ECS, Elastic Load Balancing, `CloudWatch`, `DynamoDB`) on 127.0.0.1.
-    Sandbox(SandboxArgs),
-    /// Run the daemon.
+pub enum Command {
+    /// Write records from files into the table, after judging all of them
+    Apply(apply::ApplyArgs),
+    /// List services, or show one: phase, versions, weight, what it waits for
+    Get(show::GetArgs),
+    /// Tell everything about a service: why it waits, until when, what comes next
+    Describe(show::DescribeArgs),
+    /// Wait for the outcome of a request; the exit code says which
+    Wait(wait::WaitArgs),
+    /// List ended releases, newest first
+    History(show::HistoryArgs),
+    /// End a pause
+    Promote(command::PromoteArgs),
+    /// Give up the release in flight: all traffic goes back
+    Abort(command::CommandArgs),
+    /// Return to the version that is kept, or give up the release in flight
+    Rollback(command::CommandArgs),
+    /// Try a failed release again
+    Retry(command::CommandArgs),
+    /// Set aside the alarms that are in ALARM now, until each has been OK once
+    BreakGlass(command::CommandArgs),
+    /// Delete a record
+    Delete(apply::DeleteArgs),
+    /// Judge files without a table or AWS
+    Check(offline::CheckArgs),
+    /// Print or write the JSON schemas of records and API answers
+    Schema(offline::SchemaArgs),
+    /// Make the two tables, where no template does
+    CreateTables(TableArgs),
+    /// Ask a daemon whether it works; for containers
+    Healthcheck(health::HealthcheckArgs),
+    /// Run the daemon
     Run(ConfigArgs),
+    /// Serve a local AWS region (ECS, Elastic Load Balancing, `CloudWatch`, `DynamoDB`) on 127.0.0.1
+    Sandbox(SandboxArgs),
+    /// Show a good and a bad release on a local AWS region
+    Demo(DemoArgs),
 }
 
+/// Which tables.
+#[derive(Clone, Debug, Args)]
+pub struct TableArgs {
+    /// Table that people write
+    #[arg(long, env = "POINTSMAN_RECORDS_TABLE", value_name = "TABLE", default_value = "pointsman-records")]
+    pub records_table: String,
+    /// Table that the daemon writes
+    #[arg(long, env = "POINTSMAN_STATE_TABLE", value_name = "TABLE", default_value = "pointsman-state")]
+    pub state_table: String,
+}
+
+/// How to answer.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OutputArgs {
+    /// text for people, json or yaml for machines
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+}
+
+/// What every command on the tables takes.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Which tables.
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Arguments of `sandbox`.
 #[derive(Debug, Args)]
-struct SandboxArgs {
+pub struct SandboxArgs {
     /// Port of the AWS endpoint; 0 takes a free one.
     #[arg(long, default_value_t = 4580)]
     port: u16,
@@ -51,17 +142,177 @@ struct SandboxArgs {
     leak_per_mille: u32,
 }
 
-/// Runs the program to its end.
-pub async fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.command {
-        Command::Sandbox(args) => serve_sandbox(args).await,
-        Command::Run(args) => run_daemon(&args).await,
+/// Arguments of `demo`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct DemoArgs {
+    /// Seconds instead of minutes: shorter waits in the records, a faster sandbox; nothing is skipped
+    #[arg(long)]
+    pub fast: bool,
+    /// Port of the sandbox's AWS endpoint; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Keep everything running after the story, until Ctrl-C
+    #[arg(long)]
+    pub stay: bool,
+}
+
+/// The kinds of record that can be named on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// What a developer asks for.
+    DesiredRelease,
+    /// What the platform team owns of a service.
+    ManagedService,
+}
+
+impl From<Kind> for RecordKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::DesiredRelease => Self::DesiredRelease,
+            Kind::ManagedService => Self::ManagedService,
+        }
     }
 }
 
-async fn run_daemon(args: &ConfigArgs) -> anyhow::Result<()> {
+/// Why a command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The tables did not answer as they should.
+    #[error("the tables could not be used")]
+    Store(#[from] StoreError),
+    /// A record was not stored.
+    #[error("failed at {what}{applied}")]
+    Record {
+        /// Kind and name.
+        what: String,
+        /// What was stored before, as the end of a sentence.
+        applied: String,
+        /// Why.
+        #[source]
+        source: Box<RecordError>,
+    },
+    /// Nothing can be written to.
+    #[error("the output could not be written")]
+    Output(#[from] std::io::Error),
+    /// A document could not be put into words.
+    #[error("the answer could not be written as {0}")]
+    Encoding(&'static str, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The command line asks for something that cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// Something is not as the command needs it.
+    #[error("{0}")]
+    Unfit(String),
+    /// The daemon has no configuration.
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// The daemon did not start, or ended badly.
+    #[error("the daemon failed")]
+    Daemon(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The sandbox ended badly.
+    #[error("the sandbox failed")]
+    Sandbox(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl CliError {
+    /// 2 for a wrong command line, 1 for everything else.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            _ => 1,
+        }
+    }
+
+    fn no_service(key: &ServiceKey) -> Self {
+        Self::Unfit(format!(
+            "the daemon has not said anything about {key} yet; `pointsman get` lists what it knows, and \
+             `pointsman apply -f FILE` writes records"
+        ))
+    }
+}
+
+/// The longest that one call on a table may take, its attempts together.
+const CALL: Span = Span::from_secs(10);
+
+/// Carries out a command line, and answers the exit code.
+pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
+    let code = match cli.command {
+        Command::Check(args) => offline::check(&args, &mut Output::stdio(args.output.output))?,
+        Command::Schema(args) => offline::schema(&args, &mut Output::stdio(Format::Text))?,
+        Command::Healthcheck(args) => health::check(&args).await?,
+        Command::Sandbox(args) => serve_sandbox(args).await?,
+        Command::CreateTables(args) => create_tables(&args).await?,
+        Command::Run(args) => run_daemon(&args).await?,
+        Command::Demo(_) => return Err(CliError::Unfit("this build has no demo in it".to_owned())),
+        other => on_tables(other).await?,
+    };
+    Ok(ExitCode::from(code))
+}
+
+async fn on_tables(command: Command) -> Result<u8, CliError> {
+    let Some(common) = common_of(&command) else { return Ok(0) };
+    let clock = SystemClock;
+    let client = aws_sdk_dynamodb::Client::new(&crate::aws::load_config(CALL).await);
+    let store = DynamoStore::new(client, tables_of(&common.tables), Arc::new(clock), CALL.std());
+    let mut output = Output::stdio(common.output.output);
+    carry_out(&command, &store, &clock, &mut output).await
+}
+
+fn tables_of(args: &TableArgs) -> Tables {
+    Tables { records: args.records_table.clone(), state: args.state_table.clone() }
+}
+
+const fn common_of(command: &Command) -> Option<&Common> {
+    match command {
+        Command::Apply(args) => Some(&args.common),
+        Command::Get(args) => Some(&args.common),
+        Command::Describe(args) => Some(&args.common),
+        Command::Wait(args) => Some(&args.common),
+        Command::History(args) => Some(&args.common),
+        Command::Promote(args) => Some(&args.command.common),
+        Command::Abort(args) | Command::Rollback(args) | Command::Retry(args) | Command::BreakGlass(args) => {
+            Some(&args.common)
+        }
+        Command::Delete(args) => Some(&args.common),
+        _ => None,
+    }
+}
+
+/// Carries out a command on the tables; the tests bring their own.
+pub(crate) async fn carry_out(
+    command: &Command,
+    desk: &dyn Desk,
+    clock: &dyn Clock,
+    output: &mut Output,
+) -> Result<u8, CliError> {
+    use crate::records::Verb;
+    match command {
+        Command::Apply(args) => apply::apply(args, desk, output).await,
+        Command::Get(args) => show::get(args, desk, clock, output).await,
+        Command::Describe(args) => show::describe(args, desk, clock, output).await,
+        Command::Wait(args) => wait::wait(args, desk, clock, output).await,
+        Command::History(args) => show::history(args, desk, clock, output).await,
+        Command::Promote(args) => command::promote(args, desk, clock, output).await,
+        Command::Abort(args) => command::send(args, Verb::Abort, desk, clock, output).await,
+        Command::Rollback(args) => command::send(args, Verb::Rollback, desk, clock, output).await,
+        Command::Retry(args) => command::send(args, Verb::Retry, desk, clock, output).await,
+        Command::BreakGlass(args) => command::send(args, Verb::BreakGlass, desk, clock, output).await,
+        Command::Delete(args) => apply::delete(args, desk, output).await,
+        _ => Err(CliError::Usage("this command does not work on the tables".to_owned())),
+    }
+}
+
+async fn create_tables(args: &TableArgs) -> Result<u8, CliError> {
+    let client = aws_sdk_dynamodb::Client::new(&crate::aws::load_config(CALL).await);
+    crate::store::tables::create_tables(&client, &tables_of(args)).await?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "tables {} and {} are there", args.records_table, args.state_table)?;
+    Ok(0)
+}
+
+async fn run_daemon(args: &ConfigArgs) -> Result<u8, CliError> {
     let config = Config::load(args)?;
-    crate::telemetry::start_logging(config.log)?;
+    crate::telemetry::start_logging(config.log).map_err(|error| CliError::Daemon(Box::new(error)))?;
     let sdk = crate::aws::load_config(config.lease.operation).await;
     let shutdown = CancellationToken::new();
     let on_signal = shutdown.clone();
@@ -69,12 +320,13 @@ async fn run_daemon(args: &ConfigArgs) -> anyhow::Result<()> {
         terminated().await;
         on_signal.cancel();
     });
-    let daemon = crate::daemon::start(DaemonSettings { config, sdk }, shutdown).await?;
-    daemon.stopped().await?;
-    Ok(())
+    let started = crate::daemon::start(DaemonSettings { config, sdk }, shutdown).await;
+    let daemon = started.map_err(|error: DaemonError| CliError::Daemon(Box::new(error)))?;
+    daemon.stopped().await.map_err(|error| CliError::Daemon(Box::new(error)))?;
+    Ok(0)
 }
 
-async fn serve_sandbox(args: SandboxArgs) -> anyhow::Result<()> {
+async fn serve_sandbox(args: SandboxArgs) -> Result<u8, CliError> {
     let SandboxArgs { port, speed, account, region, throttling, call_log, leak_per_mille } = args;
     let plane = PlaneSettings { leak_per_mille, ..PlaneSettings::default() };
     let settings =
@@ -85,15 +337,15 @@ async fn serve_sandbox(args: SandboxArgs) -> anyhow::Result<()> {
         terminated().await;
         on_signal.cancel();
     });
-    sandbox::run(settings, shutdown, |sandbox| {
+    let ended = sandbox::run(settings, shutdown, |sandbox| {
         println!("sandbox ready: export AWS_ENDPOINT_URL={} AWS_REGION={region}", sandbox.endpoint());
-    })
-    .await?;
-    Ok(())
+    });
+    ended.await.map_err(|error| CliError::Sandbox(Box::new(error)))?;
+    Ok(0)
 }
 
 /// Returns at the first SIGINT or SIGTERM.
-async fn terminated() {
+pub async fn terminated() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut term) = signal(SignalKind::terminate()) else {
         // Without a handler for SIGTERM its default action ends the process; SIGINT still works.
@@ -104,4 +356,9 @@ async fn terminated() {
         _ = term.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
+}
+
+/// Colours only for a terminal, and not where `NO_COLOR` asks for none.
+fn colours() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -24,7 +24,7 @@ mod tell;
 pub mod trouble;
 pub mod workqueue;
 
-use crate::ports::{Clock, Permit, StoreError};
+use crate::ports::{Clock, HistoryItem, Permit, StoreError};
 use crate::records::{ReleaseStatus, ServiceKey, Span};
 use crate::telemetry::chain;
 use reconcile::{Reconciler, Slot, Verdict};
@@ -52,13 +52,22 @@ pub struct View {
     pub trouble: Option<String>,
     /// When its last run ended.
     pub at: Timestamp,
+    /// Labels of its `ManagedService`, for filters.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// Releases that ended while this process held the lease, newest first; at most [`HISTORY_SHOWN`].
+    pub history: Arc<Vec<HistoryItem>>,
 }
+
+/// Ended releases that are kept in memory for each service.
+pub const HISTORY_SHOWN: usize = 10;
 
 /// What people may see.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Whether this process holds the lease; without it there are no services here.
     pub leading: bool,
+    /// Whether the services were listed since the lease was taken.
+    pub listed: bool,
     /// Every service.
     pub services: BTreeMap<ServiceKey, Arc<View>>,
 }
@@ -174,6 +183,7 @@ struct Loop {
     list_at_ms: u64,
     list_failures: u32,
     listing: bool,
+    listed: bool,
 }
 
 impl Loop {
@@ -198,6 +208,7 @@ impl Loop {
             list_at_ms: 0,
             list_failures: 0,
             listing: false,
+            listed: false,
         }
     }
 
@@ -224,6 +235,7 @@ impl Loop {
             warn!("holds no lease; does nothing");
         }
         self.epoch = epoch;
+        self.listed = false;
         self.slots.clear();
         self.views.clear();
         self.queue.clear();
@@ -357,7 +369,13 @@ impl Loop {
         let due = Due { at_ms: now_ms.saturating_add(after.millis()), lane, why: verdict.why };
         self.queue.finish(&key, Some(due), now_ms);
         let at = self.reconciler.clock.now();
-        let view = View { status: slot.shown.clone(), trouble: verdict.trouble, at };
+        let view = View {
+            status: slot.shown.clone(),
+            trouble: verdict.trouble,
+            at,
+            labels: slot.labels.clone(),
+            history: slot.history.clone(),
+        };
         self.views.insert(key.clone(), Arc::new(view));
         self.slots.insert(key, slot);
     }
@@ -371,6 +389,7 @@ impl Loop {
         match keys {
             Ok(keys) => {
                 self.list_failures = 0;
+                (self.listed, self.changed) = (true, true);
                 self.list_at_ms = now_ms.saturating_add(spread(self.timing.resync).millis());
                 debug!(services = keys.len(), "listed");
                 for key in keys {
@@ -431,7 +450,8 @@ impl Loop {
             oldest_ms = oldest_ms.min(slot.observed_ms.unwrap_or(now_ms));
         }
         self.reconciler.metrics.services(self.views.len(), &waiting, now_ms.saturating_sub(oldest_ms));
-        let snapshot = Snapshot { leading: self.epoch.is_some(), services: self.views.clone() };
+        let snapshot =
+            Snapshot { leading: self.epoch.is_some(), listed: self.listed, services: self.views.clone() };
         self.snapshots.send_replace(Arc::new(snapshot));
     }
 

@@ -3,9 +3,11 @@
 //! Nothing is decided here. `controller` runs on ports; this module is the only one that knows which adapters
 //! stand behind them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +24,7 @@ use crate::records::{ServiceKey, Span};
 use crate::store::lease::{self, DynamoLease, LeaseTiming};
 use crate::store::{DynamoStore, Tables, stream};
 use crate::telemetry::Metrics;
-use crate::{decide, records};
+use crate::{api, decide, records};
 
 /// Hints that wait to be looked at. They only wake: when the queue is full, the stream reader waits.
 const HINTS: usize = 1_024;
@@ -44,6 +46,15 @@ pub enum DaemonError {
     /// The lease's times do not hold together.
     #[error("failed to use the lease settings")]
     Lease(#[source] lease::BadTiming),
+    /// The status API cannot listen.
+    #[error("failed to listen on {address} for the status API")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// A running daemon.
@@ -51,6 +62,8 @@ pub enum DaemonError {
 pub struct Daemon {
     /// What the loop shows.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// Where the status API listens.
+    pub api: SocketAddr,
     ended: JoinHandle<Result<(), LeaseKeeperGone>>,
 }
 
@@ -84,6 +97,8 @@ pub fn core() -> Core {
 pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Result<Daemon, DaemonError> {
     let DaemonSettings { config, sdk } = settings;
     let timing = lease_timing(&config)?;
+    // First of all, so that a taken port is said before anything has been touched.
+    let (listener, address) = listen(config.listen).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::default());
     let dynamodb = aws_sdk_dynamodb::Client::new(&sdk);
@@ -111,17 +126,8 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
         stream::follow(dynamodb.clone(), streams, tables.records.clone(), every, hint, shutdown.clone());
     let follower = tokio::spawn(follower);
 
-    let aws_settings = aws::Settings { operation, ..aws::Settings::default() };
-    let cloud = AwsCloud::new(Clients::new(&sdk), &aws_settings, Arc::clone(&clock));
-    let reconciler = Arc::new(Reconciler {
-        store: Arc::new(DynamoStore::new(dynamodb, tables, Arc::clone(&clock), operation.std())),
-        cloud: Arc::new(cloud),
-        clock: Arc::clone(&clock),
-        core: core(),
-        limits: config.limits(),
-        operation,
-        metrics: Arc::clone(&metrics),
-    });
+    let store = DynamoStore::new(dynamodb, tables, Arc::clone(&clock), operation.std());
+    let reconciler = reconciler(&config, &sdk, operation, store, &clock, &metrics);
     let (shown, snapshots) = watch::channel(Arc::new(Snapshot::default()));
     let heartbeat = Arc::new(Heartbeat::default());
     let controller = Controller {
@@ -132,20 +138,57 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
         heartbeat: Arc::clone(&heartbeat),
         timing: config.timing(),
     };
-    info!(holder, installation = %config.installation, "started");
+    let sources = api::Sources { snapshots: snapshots.clone(), heartbeat, metrics, clock };
+    // It answers until the loop has ended: a drain is worth watching.
+    let answers = tokio::spawn(answer(listener, sources, after_loop.clone()));
+    info!(holder, installation = %config.installation, api = %address, "started");
     let ended = tokio::spawn(async move {
         let ended = controller::run(controller, shutdown.clone()).await;
         shutdown.cancel();
         after_loop.cancel();
-        for task in [keeper, follower] {
-            if let Err(lost) = task.await {
-                error!(error = %lost, "a task of the daemon is lost");
+        for (task, lost) in [(keeper, "lease keeper"), (follower, "stream reader"), (answers, "status API")] {
+            if let Err(error) = task.await {
+                error!(%error, "the {lost} is lost");
             }
         }
         info!("stopped");
         ended
     });
-    Ok(Daemon { snapshots, ended })
+    Ok(Daemon { snapshots, api: address, ended })
+}
+
+fn reconciler(
+    config: &Config,
+    sdk: &SdkConfig,
+    operation: Span,
+    store: DynamoStore,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Arc<Reconciler> {
+    let aws_settings = aws::Settings { operation, ..aws::Settings::default() };
+    let cloud = AwsCloud::new(Clients::new(sdk), &aws_settings, Arc::clone(clock));
+    Arc::new(Reconciler {
+        store: Arc::new(store),
+        cloud: Arc::new(cloud),
+        clock: Arc::clone(clock),
+        core: core(),
+        limits: config.limits(),
+        operation,
+        metrics: Arc::clone(metrics),
+    })
+}
+
+async fn answer(listener: TcpListener, sources: api::Sources, until: CancellationToken) {
+    if let Err(failed) = api::serve(listener, api::router(sources), until).await {
+        error!(error = %failed, "the status API failed");
+    }
+}
+
+async fn listen(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), DaemonError> {
+    let failed = |source| DaemonError::Listen { address: wanted, source };
+    let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 fn lease_timing(config: &Config) -> Result<LeaseTiming, DaemonError> {

@@ -1,9 +1,18 @@
 //! The `pointsman` program: see [`pointsman`] for the map of the code.
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
 use pointsman::cli::{self, Cli};
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    cli::run(Cli::parse()).await
+async fn main() -> ExitCode {
+    match cli::run(Cli::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            let code = error.exit_code();
+            eprintln!("error: {:#}", anyhow::Error::from(error));
+            ExitCode::from(code)
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! What is recorded is durable before what it announces is done, so a crash between any two lines is a case that
 //! `decide` knows. A run never learns why it was started.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use super::workqueue::{Lane, Trigger};
 use crate::decide::{Decision, Input, Limits, Next, Wait};
 use crate::model::facts::{Halt, HaltReason};
 use crate::model::{Action, Answer, Facts, Need, Plan};
-use crate::ports::{Clock, Cloud, Permit, StateWrite, Store, StoreError};
+use crate::ports::{Clock, Cloud, HistoryItem, Permit, StateWrite, Store, StoreError};
 use crate::records::status::Phase;
 use crate::records::{ReleaseStatus, ServiceKey, Span};
 use crate::telemetry::{Metrics, chain};
@@ -60,6 +60,10 @@ pub struct Slot {
     pub(super) waiting: Option<&'static str>,
     /// What people see.
     pub(super) shown: Option<Arc<ReleaseStatus>>,
+    /// Labels of its `ManagedService`.
+    pub(super) labels: Arc<BTreeMap<String, String>>,
+    /// What ended while this process held the lease, newest first.
+    pub(super) history: Arc<Vec<HistoryItem>>,
     /// Its lane.
     pub(super) lane: Option<Lane>,
     /// Failed runs in a row.
@@ -75,6 +79,30 @@ impl Slot {
     /// Forgets what was read; the next run reads it again.
     pub(super) fn forget(&mut self) {
         self.memory = None;
+    }
+
+    fn show_ended(&mut self, ended: Vec<HistoryItem>) {
+        if ended.is_empty() {
+            return;
+        }
+        let history = Arc::make_mut(&mut self.history);
+        for item in ended {
+            history.insert(0, item);
+        }
+        history.truncate(super::HISTORY_SHOWN);
+    }
+
+    /// Labels as written; those of a record that cannot be read do no harm.
+    fn show_labels(&mut self, service: Option<&serde_json::Value>) {
+        let written = service.and_then(|item| item.pointer("/metadata/labels")).and_then(|it| it.as_object());
+        let pairs = written.into_iter().flatten();
+        let labels: BTreeMap<String, String> = pairs
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .take(crate::records::check::MAX_ANNOTATIONS)
+            .collect();
+        if labels != *self.labels {
+            self.labels = Arc::new(labels);
+        }
     }
 
     /// A slot for the run after one that panicked outside the pure part.
@@ -196,6 +224,7 @@ impl Reconciler {
     ) -> Result<Turn, ReconcileError> {
         let wishes = self.store.wishes(key).await.map_err(store("read the records"))?;
         let nothing_asked = wishes.service.is_none() && wishes.desired.is_none();
+        slot.show_labels(wishes.service.as_ref());
         let mut memory = match slot.memory.take() {
             Some(memory) => memory,
             None => match self.recall(key).await? {
@@ -282,9 +311,10 @@ impl Reconciler {
             self.checkpoint_due(&memory, &facts).then_some("checkpoint")
         };
         if let Some(why) = why {
+            let told: Vec<HistoryItem> = ended.iter().map(|ended| history(following.key, ended)).collect();
             let write = StateWrite {
                 rev: memory.rev,
-                ended: ended.iter().map(|ended| history(following.key, ended)).collect(),
+                ended: told.clone(),
                 facts,
                 status: following.status.clone(),
                 claim,
@@ -300,6 +330,7 @@ impl Reconciler {
                 slot.memory = Some(memory);
                 return Ok(Turn::AtOnce);
             }
+            slot.show_ended(told);
         } else {
             memory.unsaved |= facts != memory.facts;
             memory.facts = facts;

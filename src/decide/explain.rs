@@ -62,40 +62,6 @@ pub fn status(input: &Input<'_>, decision: &Decision, previous: Option<&ReleaseS
     }
 }
 
-/// Whether two statuses say the same but for the passing of time: then no write is worth it.
-pub fn same_but_for_time(one: &ReleaseStatus, other: &ReleaseStatus) -> bool {
-    without_time(one) == without_time(other)
-}
-
-fn without_time(status: &ReleaseStatus) -> ReleaseStatus {
-    let mut still = status.clone();
-    let inner = &mut still.status;
-    if let Some(waiting) = &mut inner.waiting_on {
-        waiting.until = jiff::Timestamp::UNIX_EPOCH;
-        waiting.deadline = None;
-        waiting.message = without_spans(&waiting.message);
-    }
-    for route in &mut inner.traffic {
-        route.read_at = jiff::Timestamp::UNIX_EPOCH;
-    }
-    for condition in &mut inner.conditions {
-        condition.message = condition.message.as_deref().map(without_spans);
-    }
-    if let Some(step) = inner.release.as_mut().and_then(|release| release.step.as_mut()) {
-        step.bake_done = Span::ZERO;
-    }
-    if let Some(kept) = &mut inner.retained {
-        kept.remaining = Span::ZERO;
-    }
-    still
-}
-
-fn without_spans(text: &str) -> String {
-    let words =
-        text.split(' ').filter(|word| word.trim_end_matches([',', ';', '.']).parse::<Span>().is_err());
-    words.collect::<Vec<_>>().join(" ")
-}
-
 /// The decision beside everything it was made from, and the questions that every part of a status asks.
 struct View<'a> {
     input: &'a Input<'a>,
@@ -337,7 +303,8 @@ impl<'a> View<'a> {
                 let verified =
                     written.is_some_and(|shares| shares.same_ratio(*live)) && !self.outstanding(route);
                 let (a, b) = (live.share(Group::A), live.share(Group::B));
-                Some(status::Traffic { route: name, a, b, verified, read_at: self.input.now })
+                let test = self.test_route() == Some(route);
+                Some(status::Traffic { route: name, test, a, b, verified, read_at: self.input.now })
             }
             // Whatever it showed before, it no longer does: the condition InSync says what is there.
             Some(Seen::Known(Weights::NotOurPair(_))) => None,

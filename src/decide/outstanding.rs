@@ -27,8 +27,8 @@ pub(super) fn repeat(pass: &mut Pass<'_>) -> Option<Next> {
     let all: Vec<(Resource, Outstanding)> =
         pass.facts.outstanding.iter().map(|(resource, entry)| (resource.clone(), entry.clone())).collect();
     all.into_iter().find_map(|(resource, entry)| match resource {
-        Resource::NewTaskSet(external_id) => creation(pass, &external_id, entry),
-        Resource::Route(route) => weights(pass, &route, entry.effect),
+        Resource::NewTaskSet(external_id) => creation(pass, &external_id, &entry),
+        Resource::Route(route) => weights(pass, &route, &entry.effect),
         Resource::Primary => primary(pass, entry.effect),
         Resource::TaskSet(_) => scale(pass, entry.effect),
     })
@@ -36,7 +36,7 @@ pub(super) fn repeat(pass: &mut Pass<'_>) -> Option<Next> {
 
 /// A creation may have worked: it is looked for by its external id, and only then asked for again with the
 /// same token.
-fn creation(pass: &mut Pass<'_>, external_id: &str, entry: Outstanding) -> Option<Next> {
+fn creation(pass: &mut Pass<'_>, external_id: &str, entry: &Outstanding) -> Option<Next> {
     let wanted = pass.release().is_some_and(|release| release.candidate.external_id == external_id);
     if !wanted {
         // Given up in the meantime: `housekeeping` looks for it and removes it.
@@ -55,11 +55,11 @@ fn creation(pass: &mut Pass<'_>, external_id: &str, entry: Outstanding) -> Optio
         }
         return Some(Next::Look(BTreeSet::new()));
     }
-    Some(pass.act(entry.effect, false))
+    Some(pass.act(entry.effect.clone(), false))
 }
 
-fn weights(pass: &mut Pass<'_>, route: &str, effect: Effect) -> Option<Next> {
-    let Effect::SetWeights { shares, .. } = effect else { return None };
+fn weights(pass: &mut Pass<'_>, route: &str, effect: &Effect) -> Option<Next> {
+    let Effect::SetWeights { shares, .. } = *effect else { return None };
     // With no release in flight only one thing is right: everything on the version that serves.
     let shares = match (pass.release(), &pass.facts.stable) {
         (Some(_), _) => shares,

@@ -209,6 +209,10 @@ impl Candidate {
 /// How far a release has come: each field only grows, but for the clocks of the step under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a milestone that is passed once and never unpassed"
+)]
 pub struct Progress {
     /// Consecutive observations in which the candidate was up as the present step wants it.
     pub steady_reads: u8,

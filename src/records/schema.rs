@@ -59,7 +59,8 @@ pub fn texts() -> Vec<(&'static str, String)> {
     all().into_iter().map(|(name, schema)| (name, text_of(&schema))).collect()
 }
 
-fn generate<T: JsonSchema>() -> Schema {
+/// The schema of a document that the program writes.
+pub fn generate<T: JsonSchema>() -> Schema {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>();
     RecursiveTransform(plain_description).transform(&mut schema);
     schema
@@ -111,7 +112,7 @@ fn sorted(value: &Value) -> Value {
 }
 
 /// Two spaces deep, with long runs of numbers on one line.
-fn text_of(schema: &Schema) -> String {
+pub fn text_of(schema: &Schema) -> String {
     let pretty = format!("{:#}", sorted(schema.as_value()));
     let mut text = String::with_capacity(pretty.len());
     let mut in_run = false;

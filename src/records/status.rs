@@ -201,6 +201,9 @@ pub struct Latched {
 pub struct Traffic {
     /// The route's name.
     pub route: String,
+    /// The test route, which takes no production traffic.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
     /// Share of group `a`.
     pub a: Percent,
     /// Share of group `b`.

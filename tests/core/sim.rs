@@ -120,7 +120,7 @@ impl Sim {
         spec(&mut service);
         region.add_alarms(&service);
         Self {
-            now: region.epoch(),
+            now: SmallRegion::epoch(),
             region,
             service: Asked::Valid { spec: service, hash: "sha256:service".to_owned() },
             desired: Asked::Absent,
@@ -150,7 +150,7 @@ impl Sim {
     pub fn serving(spec: impl FnOnce(&mut ManagedServiceSpec)) -> Self {
         let mut sim = Self::new(spec);
         sim.ask(1);
-        sim.run_until(|sim| sim.is_settled(), 400);
+        sim.run_until(Self::is_settled, 400);
         assert!(sim.durable.stable.is_some(), "the first release did not succeed: {:?}", sim.last_next);
         sim.effects.clear();
         sim.ended.clear();

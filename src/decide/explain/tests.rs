@@ -544,19 +544,6 @@ fn a_condition_keeps_its_instant_until_its_status_changes() {
 }
 
 #[test]
-fn two_statuses_that_differ_in_clocks_alone_are_the_same() {
-    let mut scene = Scene::baking();
-    let one = scene.status();
-    let on = WaitingOn::Bake { weight: Percent::from_tenths(100).unwrap() };
-    scene.waits(on, Some(Span::from_secs(98)), None);
-    scene.progress().baked = Span::from_secs(202);
-    assert_ne!(scene.status(), one);
-    assert!(same_but_for_time(&scene.status(), &one));
-    scene.observed.alarms.insert("checkout-p99".to_owned(), alarm(AlarmState::InsufficientData));
-    assert!(!same_but_for_time(&scene.status(), &one));
-}
-
-#[test]
 fn a_refused_record_says_so_while_the_release_goes_on() {
     let mut scene = Scene::baking();
     let refusal = Refusal {

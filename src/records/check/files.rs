@@ -47,6 +47,9 @@ pub struct Checked {
     pub spec_hash: String,
     /// What could not be checked, and why.
     pub note: Option<String>,
+    /// The document itself, without a table's attributes.
+    #[serde(skip)]
+    pub document: Value,
 }
 
 /// Something that is wrong.
@@ -246,6 +249,7 @@ impl Run {
             what: place.what.clone(),
             spec_hash: hash::of_item(&value),
             note: None,
+            document: document::without_keys(&value),
         });
         let judged = match kind.as_str() {
             "ManagedService" => self.service(&value, item, &place),

@@ -37,7 +37,7 @@ const ACTIONS: usize = 100;
 const HISTORY_BYTES: usize = 16 * 1024;
 const HISTORY_KEPT_SECS: i64 = 180 * 24 * 3600;
 /// Above this a state item is worth a word: `DynamoDB` takes 400 KB and charges by the KB.
-const LARGE_STATE_BYTES: usize = 128 * 1024;
+const LARGE_STATE_BYTES: usize = 160 * 1024;
 
 /// What became of one attempt.
 enum Attempt {

@@ -25,7 +25,7 @@ fn document(item: Value) -> Value {
 #[test]
 fn the_files_in_crds_schemas_are_fresh() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds-schemas");
-    for (name, text) in schema::texts() {
+    for (name, text) in pointsman::cli::offline::all_schemas() {
         let file = directory.join(name);
         if env::var_os("POINTSMAN_WRITE_SCHEMAS").is_some() {
             fs::create_dir_all(&directory).unwrap();

@@ -128,7 +128,7 @@ impl SmallRegion {
         }
     }
 
-    pub fn epoch(&self) -> Timestamp {
+    pub fn epoch() -> Timestamp {
         start()
     }
 
