@@ -42,13 +42,15 @@ pub struct Settings {
     /// How long a round of reads stays open for others to join. Default 15 ms: nothing beside a call to AWS,
     /// and long enough for every service whose poll is due in the same tick.
     pub window: Span,
+    /// The longest that one call may take, as the clients were built: what the lease gate asks for.
+    pub operation: Span,
     /// Request budget.
     pub rates: Rates,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { window: Span::from_millis(15), rates: Rates::default() }
+        Self { window: Span::from_millis(15), operation: clients::OPERATION, rates: Rates::default() }
     }
 }
 
@@ -68,6 +70,7 @@ impl std::fmt::Debug for AwsCloud {
 /// What all clones share.
 struct Inner {
     clients: Clients,
+    operation: Span,
     limiter: Limiter,
     ecs: ecs::Ecs,
     elb: elb::Elb,
@@ -91,6 +94,7 @@ impl AwsCloud {
             listeners: Batcher::new(elb::Listeners(elb.clone()), settings.window),
             alarms: Batcher::new(alarms, settings.window),
             elb,
+            operation: settings.operation,
             clients,
             limiter,
         };

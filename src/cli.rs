@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::{Config, ConfigArgs};
+use crate::daemon::DaemonSettings;
 use crate::sandbox::plane::PlaneSettings;
 use crate::sandbox::{self, SandboxSettings};
 
@@ -20,6 +22,8 @@ pub struct Cli {
 enum Command {
     /// Serve a local AWS region (ECS, Elastic Load Balancing, `CloudWatch`, `DynamoDB`) on 127.0.0.1.
     Sandbox(SandboxArgs),
+    /// Run the daemon.
+    Run(ConfigArgs),
 }
 
 #[derive(Debug, Args)]
@@ -51,7 +55,23 @@ struct SandboxArgs {
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Sandbox(args) => serve_sandbox(args).await,
+        Command::Run(args) => run_daemon(&args).await,
     }
+}
+
+async fn run_daemon(args: &ConfigArgs) -> anyhow::Result<()> {
+    let config = Config::load(args)?;
+    crate::telemetry::start_logging(config.log)?;
+    let sdk = crate::aws::load_config(config.lease.operation).await;
+    let shutdown = CancellationToken::new();
+    let on_signal = shutdown.clone();
+    tokio::spawn(async move {
+        terminated().await;
+        on_signal.cancel();
+    });
+    let daemon = crate::daemon::start(DaemonSettings { config, sdk }, shutdown).await?;
+    daemon.stopped().await?;
+    Ok(())
 }
 
 async fn serve_sandbox(args: SandboxArgs) -> anyhow::Result<()> {

@@ -122,7 +122,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_paused_day_passes_at_once() {
         let clock = TokioClock::starting_at("2026-11-21T10:00:00Z".parse().unwrap());
-        tokio::time::sleep(std::time::Duration::from_secs(86_400)).await;
+        tokio::time::sleep(Span::from_mins(24 * 60).std()).await;
         assert_eq!(clock.now(), "2026-11-22T10:00:00Z".parse().unwrap());
         assert_eq!(clock.monotonic_ms(), 86_400_000);
     }

@@ -233,7 +233,11 @@ impl Config {
         between("lease.renew", renew, Span::from_millis(100), Span::from_millis(most.millis() / 2))?;
         if self.concurrency.get() > 1024 {
             let value = self.concurrency.to_string();
-            return Err(ConfigError::OutOfBounds { field: "concurrency", value, allowed: "1 to 1024".into() });
+            return Err(ConfigError::OutOfBounds {
+                field: "concurrency",
+                value,
+                allowed: "1 to 1024".into(),
+            });
         }
         for (field, table) in [("records_table", &self.records_table), ("state_table", &self.state_table)] {
             let fits = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -257,11 +261,7 @@ impl Config {
 
     /// What decisions may know of it.
     pub fn limits(&self) -> Limits {
-        Limits {
-            installation: self.installation.to_string(),
-            poll: self.poll,
-            idle_poll: self.idle_poll,
-        }
+        Limits { installation: self.installation.to_string(), poll: self.poll, idle_poll: self.idle_poll }
     }
 
     /// What the loop goes by.
@@ -310,7 +310,8 @@ mod tests {
     const LEAST: &str = "installation = \"main\"\nrecords_table = \"records\"\nstate_table = \"state\"\n";
 
     fn read(text: &str) -> Result<Config, String> {
-        Config::from_parts(None, text, &ConfigArgs::default()).map_err(|error| crate::telemetry::chain(&error))
+        Config::from_parts(None, text, &ConfigArgs::default())
+            .map_err(|error| crate::telemetry::chain(&error))
     }
 
     #[test]

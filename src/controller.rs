@@ -17,8 +17,11 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, info, warn};
 
+pub mod inputs;
 pub mod persist;
 pub mod reconcile;
+mod tell;
+pub mod trouble;
 pub mod workqueue;
 
 use crate::ports::{Clock, Permit, StoreError};
@@ -215,9 +218,10 @@ impl Loop {
         if epoch == self.epoch {
             return;
         }
-        match epoch {
-            Some(epoch) => info!(epoch, "holds the lease; reads everything anew"),
-            None => warn!("holds no lease; does nothing"),
+        if let Some(epoch) = epoch {
+            info!(epoch, "holds the lease; reads everything anew");
+        } else {
+            warn!("holds no lease; does nothing");
         }
         self.epoch = epoch;
         self.slots.clear();
@@ -281,7 +285,7 @@ impl Loop {
         let (stop, longest) = (self.shutdown.clone(), self.timing.longest_run);
         let span = tracing::info_span!("reconcile", service = %key, trigger = due.why.name());
         let run = async move {
-            let run = reconciler.run(&key, &mut slot, &permit, &stop);
+            let run = Box::pin(reconciler.run(&key, &mut slot, &permit, &stop));
             let verdict = match tokio::time::timeout(longest.std(), run).await {
                 Ok(verdict) => verdict,
                 Err(_) => reconciler.took_too_long(&mut slot, longest),
@@ -394,7 +398,7 @@ impl Loop {
         };
         self.reconciler.metrics.panicked();
         let detail = match error.try_into_panic() {
-            Ok(payload) => reconcile::panic_text(payload.as_ref()),
+            Ok(payload) => trouble::panic_text(payload.as_ref()),
             Err(cancelled) => cancelled.to_string(),
         };
         error!(service = %key, detail, "a run was lost; the other services go on");

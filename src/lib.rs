@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;
+pub mod daemon;
 pub mod decide;
 pub mod demo;
 pub mod model;

@@ -41,7 +41,7 @@ const fn draws_on(mutation: Mutation) -> (Family, &'static str) {
 
 impl Inner {
     pub(super) async fn carry_out(&self, plan: &Plan, action: &Action, permit: &Permit) -> Answer {
-        let gate = LeaseGate::new(permit.clone());
+        let gate = LeaseGate::new(permit.clone(), self.operation);
         if !gate.is_open() {
             return no_lease();
         }

@@ -11,14 +11,11 @@ use aws_config::{AppName, BehaviorVersion, ConfigLoader, SdkConfig};
 
 use crate::records::Span;
 
-/// Until a TCP and TLS connection stands.
-pub const CONNECT: Span = Span::from_secs(2);
-/// One attempt, connection included.
-pub const ATTEMPT: Span = Span::from_secs(3);
-/// One operation with all its attempts: what the lease gate asks for (`semantics` 5.13).
+/// One operation with all its attempts, unless configured: what the lease gate asks for (`semantics` 5.13).
+/// One attempt gets half of it, a connection a third.
 pub const OPERATION: Span = Span::from_secs(6);
-/// Attempts of a read. The second one starts when the first has failed after at most [`ATTEMPT`], and the
-/// two fit into [`OPERATION`]. A third one would be the next pass's business.
+/// Attempts of a read. The second one starts when the first has failed after at most half of an operation, and the
+/// two fit into it. A third one would be the next pass's business.
 pub const READ_ATTEMPTS: u32 = 2;
 
 /// The lease's figures (`semantics` 5.13), for the arithmetic alone: the lease keeper owns them.
@@ -31,11 +28,6 @@ const LEASE_MARGIN: Span = Span::from_secs(2);
 const _: () = assert!(
     OPERATION.millis() + LEASE_MARGIN.millis() + 2 * LEASE_RENEWAL.millis() <= LEASE_TTL.millis(),
     "an operation must fit into what is left of a lease"
-);
-const _: () = assert!(CONNECT.millis() < ATTEMPT.millis(), "connecting is part of an attempt");
-const _: () = assert!(
-    READ_ATTEMPTS as u64 * ATTEMPT.millis() <= OPERATION.millis(),
-    "all attempts must fit into an operation"
 );
 
 /// The clients of one account and region.
@@ -61,12 +53,12 @@ impl Clients {
 }
 
 /// The configuration that all clients of the daemon share, from the environment and the pinned defaults.
-pub async fn load_config() -> SdkConfig {
-    loader().load().await
+pub async fn load_config(operation: Span) -> SdkConfig {
+    loader(operation).load().await
 }
 
-fn loader() -> ConfigLoader {
-    let loader = aws_config::defaults(behaviour()).timeout_config(timeouts()).retry_config(read_retries());
+fn loader(operation: Span) -> ConfigLoader {
+    let loader = aws_config::defaults(behaviour()).timeout_config(timeouts(operation)).retry_config(read_retries());
     match AppName::new("pointsman") {
         Ok(name) => loader.app_name(name),
         // The name is a constant of allowed characters; without it only the user agent says less.
@@ -79,12 +71,13 @@ pub fn behaviour() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// See the constants.
-pub fn timeouts() -> TimeoutConfig {
+/// Explicit time-outs for calls that may take `operation`.
+pub fn timeouts(operation: Span) -> TimeoutConfig {
+    let operation = operation.std();
     TimeoutConfig::builder()
-        .connect_timeout(CONNECT.std())
-        .operation_attempt_timeout(ATTEMPT.std())
-        .operation_timeout(OPERATION.std())
+        .connect_timeout(operation / 3)
+        .operation_attempt_timeout(operation / 2)
+        .operation_timeout(operation)
         .build()
 }
 
@@ -111,13 +104,13 @@ mod tests {
 
     #[tokio::test]
     async fn every_client_has_a_name_explicit_time_outs_and_few_retries() {
-        let loader = loader().region(Region::from_static("eu-central-1"));
+        let loader = loader(OPERATION).region(Region::from_static("eu-central-1"));
         let config = loader.credentials_provider(Credentials::for_tests()).load().await;
         assert_eq!(config.app_name().unwrap().to_string(), "pointsman");
         let timeouts = config.timeout_config().unwrap();
-        assert_eq!(timeouts.connect_timeout(), Some(CONNECT.std()));
-        assert_eq!(timeouts.operation_attempt_timeout(), Some(ATTEMPT.std()));
-        assert_eq!(timeouts.operation_timeout(), Some(OPERATION.std()));
+        assert_eq!(timeouts.connect_timeout(), Some(Duration::from_secs(2)));
+        assert_eq!(timeouts.operation_attempt_timeout(), Some(Duration::from_secs(3)));
+        assert_eq!(timeouts.operation_timeout(), Some(Duration::from_secs(6)));
         assert_eq!(config.retry_config().unwrap().max_attempts(), 2);
         assert_eq!(mutation_retries().max_attempts(), 1);
     }

@@ -13,8 +13,8 @@ use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterce
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
-use super::clients;
 use crate::ports::Permit;
+use crate::records::Span;
 
 /// How far a call has come, as its gate saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub struct LeaseLost;
 #[derive(Clone, Debug)]
 pub struct LeaseGate {
     permit: Permit,
+    operation: Span,
     reached: Arc<AtomicU8>,
 }
 
@@ -44,14 +45,14 @@ const STOPPED: u8 = 1;
 const STARTED: u8 = 2;
 
 impl LeaseGate {
-    /// A gate that asks `permit` before every attempt.
-    pub fn new(permit: Permit) -> Self {
-        Self { permit, reached: Arc::new(AtomicU8::new(NOT_REACHED)) }
+    /// A gate that asks `permit` before every attempt, for a call that may take `operation`.
+    pub fn new(permit: Permit, operation: Span) -> Self {
+        Self { permit, operation, reached: Arc::new(AtomicU8::new(NOT_REACHED)) }
     }
 
     /// Whether a call may begin: it must end while the lease is held.
     pub fn is_open(&self) -> bool {
-        self.permit.allows(clients::OPERATION.millis())
+        self.permit.allows(self.operation.millis())
     }
 
     /// How far the call has come.

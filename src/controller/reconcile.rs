@@ -5,24 +5,22 @@
 //! `decide` knows. A run never learns why it was started.
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
+use super::inputs::{Core, Records, nothing_to_observe};
 use super::persist;
+use super::tell::{announce, bare_status, history};
+use super::trouble::{ReconcileError, backoff, guarded, store};
 use super::workqueue::{Lane, Trigger};
-use crate::decide::{Asked, Decision, Input, Limits, Next, Wait, Wish};
-use crate::model::facts::{Ended, Halt, HaltReason};
-use crate::model::observed::Extra;
-use crate::model::{Action, Answer, Effect, Facts, Need, Observed, Plan, Revision, Seen};
-use crate::ports::{Clock, Cloud, HistoryItem, Permit, StateWrite, Store, StoreError, Wishes};
-use crate::records::check::Refusal;
-use crate::records::desired_release::ApiVersion;
-use crate::records::managed_service::ManagedServiceSpec;
-use crate::records::status::{self, Phase, ReleaseStatusKind, Status, StatusMetadata};
-use crate::records::{DesiredReleaseSpec, ReleaseStatus, ServiceKey, Span};
+use crate::decide::{Decision, Input, Limits, Next, Wait};
+use crate::model::facts::{Halt, HaltReason};
+use crate::model::{Action, Answer, Facts, Need, Plan};
+use crate::ports::{Clock, Cloud, Permit, StateWrite, Store, StoreError};
+use crate::records::status::Phase;
+use crate::records::{ReleaseStatus, ServiceKey, Span};
 use crate::telemetry::{Metrics, chain};
 
 /// Turns in one run; then the others get theirs.
@@ -33,26 +31,6 @@ pub const LOOKS: u32 = 4;
 pub const PANICS: u32 = 3;
 /// Nothing comes again sooner, whatever a decision says.
 const SOONEST: Span = Span::from_millis(100);
-
-/// A record read as a spec with its hash, or refused with the hash of whatever is there.
-pub type Read<T> = Result<(T, String), (Refusal, String)>;
-
-/// The pure functions that a run calls. Tests bring their own.
-#[derive(Clone, Copy, Debug)]
-pub struct Core {
-    /// Chooses the next move.
-    pub decide: fn(&Input<'_>) -> Decision,
-    /// Takes an effect's answer into the facts.
-    pub settle: fn(&Facts, &Effect, &Answer, u64) -> Facts,
-    /// Says for people what was decided; the last argument is what was said before.
-    pub explain: fn(&Input<'_>, &Decision, Option<&ReleaseStatus>) -> ReleaseStatus,
-    /// Reads and checks a `ManagedService`.
-    pub read_service: fn(&ServiceKey, &serde_json::Value) -> Read<ManagedServiceSpec>,
-    /// Reads and checks a `DesiredRelease`.
-    pub read_desired: fn(&ServiceKey, &serde_json::Value) -> Read<DesiredReleaseSpec>,
-    /// What to look at while no plan is pinned.
-    pub observing: fn(&ManagedServiceSpec) -> Plan,
-}
 
 /// Everything a run needs.
 pub struct Reconciler {
@@ -75,7 +53,7 @@ pub struct Reconciler {
 /// What the process remembers of a service between runs. Losing it is harmless.
 #[derive(Debug, Default)]
 pub struct Slot {
-    memory: Option<Memory>,
+    memory: Option<Box<Memory>>,
     claim_denied: Option<(String, String)>,
     announced: Option<String>,
     /// Why it waits, in one word.
@@ -118,52 +96,6 @@ struct Memory {
     needs: BTreeSet<Need>,
 }
 
-/// Why a run failed. It comes again later.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// The table did not do it.
-    #[error("failed to {doing}")]
-    Store {
-        /// What was tried.
-        doing: &'static str,
-        /// Why.
-        #[source]
-        source: StoreError,
-    },
-    /// The pure part panicked.
-    #[error("panicked while {doing}: {detail}")]
-    Panicked {
-        /// In which function.
-        doing: &'static str,
-        /// Its message.
-        detail: String,
-    },
-    /// The run was dropped.
-    #[error("the run took longer than {longest}")]
-    TooLong {
-        /// What it may take.
-        longest: Span,
-    },
-    /// The lease ended: this process must not go on.
-    #[error("the lease does not outlast one more operation")]
-    LeaseEnding,
-}
-
-impl ReconcileError {
-    /// For metrics.
-    pub const fn category(&self) -> &'static str {
-        match self {
-            Self::Store { source: StoreError::Conflict { .. }, .. } => "conflict",
-            Self::Store { source: StoreError::NoLease, .. } | Self::LeaseEnding => "no_lease",
-            Self::Store { source: StoreError::TooNew { .. }, .. } => "too_new",
-            Self::Store { source: StoreError::Damaged { .. }, .. } => "damaged",
-            Self::Store { .. } => "store",
-            Self::Panicked { .. } => "panicked",
-            Self::TooLong { .. } => "too_long",
-        }
-    }
-}
-
 /// How a run ended.
 #[derive(Debug)]
 pub struct Verdict {
@@ -185,13 +117,6 @@ enum Turn {
     Gone,
 }
 
-/// The records as one turn read them.
-struct Records {
-    service: Asked<ManagedServiceSpec>,
-    desired: Asked<DesiredReleaseSpec>,
-    commands: Vec<Wish>,
-}
-
 impl Reconciler {
     /// Brings one service as far as it can go at once. `stop` ends the run between two turns.
     pub async fn run(
@@ -204,7 +129,7 @@ impl Reconciler {
         let mut looks = 0;
         let mut needs = BTreeSet::new();
         for _ in 0..TURNS {
-            match self.turn(key, slot, permit, &needs).await {
+            match Box::pin(self.turn(key, slot, permit, &needs)).await {
                 Ok(Turn::AtOnce) => {
                     (looks, needs) = (0, BTreeSet::new());
                 }
@@ -275,14 +200,14 @@ impl Reconciler {
             Some(memory) => memory,
             None => match self.recall(key).await? {
                 None if nothing_asked => return Ok(Turn::Gone),
-                recalled => recalled.unwrap_or_else(Memory::of_a_new_service),
+                recalled => Box::new(recalled.unwrap_or_else(Memory::of_a_new_service)),
             },
         };
-        let records = self.read(key, wishes)?;
+        let records = Records::read(&self.core, key, wishes, self.clock.now())?;
         if slot.panics >= PANICS && memory.facts.halted.is_none() {
             self.halt_for_panics(key, slot, &mut memory, permit).await?;
         }
-        let pinned = plan_to_observe(&memory.facts, &records.service, self.core.observing);
+        let pinned = (self.core.plan_to_observe)(&memory.facts, &records.service);
         let mut wanted = std::mem::take(&mut memory.needs);
         wanted.extend(needs.iter().cloned());
         let began_ms = self.clock.monotonic_ms();
@@ -309,25 +234,39 @@ impl Reconciler {
             claim_denied: denied.as_ref(),
         };
         let decision = guarded("deciding", || (self.core.decide)(&input))?;
+        self.second_opinion(&input, &decision)?;
         let status = self.explain(&input, &decision, memory.status.as_ref(), slot);
         if matches!(decision.next, Next::Look(_)) {
             slot.claim_denied = denied;
         }
         slot.lane = Some(lane_of(&decision.facts));
         slot.shown = Some(Arc::new(status.clone()));
-        announce(slot, &decision.next, &status);
+        announce(&mut slot.announced, &decision.next, &status);
         if nothing_asked && is_over(&decision) {
             return Ok(Turn::Gone);
         }
         let following = Following { key, permit, began_ms, plan: pinned, status };
-        self.follow(slot, memory, decision, following).await
+        Box::pin(self.follow(slot, memory, decision, following)).await
+    }
+
+    /// An effect that breaks a property is not carried out. Bringing traffic back is the one exception: it is
+    /// never held up, only complained about.
+    fn second_opinion(&self, input: &Input<'_>, decision: &Decision) -> Result<(), ReconcileError> {
+        let Next::Act(action) = &decision.next else { return Ok(()) };
+        let found = guarded("judging a decision", || (self.core.violations)(input, decision))?;
+        let Some(first) = found.first() else { return Ok(()) };
+        error!(violation = %first, effect = %action.effect, "the decision breaks a property; this is a bug");
+        if action.rollback {
+            return Ok(());
+        }
+        Err(ReconcileError::Unsafe { violation: first.to_string() })
     }
 
     /// Records a decision, then does what it says.
     async fn follow(
         &self,
         slot: &mut Slot,
-        mut memory: Memory,
+        mut memory: Box<Memory>,
         decision: Decision,
         following: Following<'_>,
     ) -> Result<Turn, ReconcileError> {
@@ -337,7 +276,7 @@ impl Reconciler {
         let bound = !claim.is_empty() || !unclaim.is_empty() || !ended.is_empty();
         let why = if matches!(next, Next::Act(_)) {
             Some("intent")
-        } else if bound || self.changed(&memory, &facts, &following.status) {
+        } else if bound || changed(&memory, &facts, &following.status) {
             Some("change")
         } else {
             self.checkpoint_due(&memory, &facts).then_some("checkpoint")
@@ -461,16 +400,6 @@ impl Reconciler {
         }))
     }
 
-    fn read(&self, key: &ServiceKey, wishes: Wishes) -> Result<Records, ReconcileError> {
-        let now = self.clock.now();
-        let commands = wishes.commands.into_iter().map(|(id, command)| wish(id, command, now)).collect();
-        guarded("reading the records", || Records {
-            service: asked(wishes.service.as_ref().map(|item| (self.core.read_service)(key, item))),
-            desired: asked(wishes.desired.as_ref().map(|item| (self.core.read_desired)(key, item))),
-            commands,
-        })
-    }
-
     /// A status that cannot be told must not keep a decision from being followed.
     fn explain(
         &self,
@@ -519,11 +448,6 @@ impl Reconciler {
         };
         error!(panics = slot.panics, detail = slot.panic_detail, "halted: its passes panic");
         self.write(&following, memory, write, "panicked").await
-    }
-
-    fn changed(&self, memory: &Memory, facts: &Facts, status: &ReleaseStatus) -> bool {
-        memory.facts.without_clocks() != facts.without_clocks()
-            || persist::differs(memory.status.as_ref(), status)
     }
 
     fn checkpoint_due(&self, memory: &Memory, facts: &Facts) -> bool {
@@ -584,46 +508,10 @@ impl Verdict {
     }
 }
 
-/// The plan that a pass looks by: the pinned one while anything made under it is left, else the record's.
-pub fn plan_to_observe(
-    facts: &Facts,
-    service: &Asked<ManagedServiceSpec>,
-    observing: fn(&ManagedServiceSpec) -> Plan,
-) -> Option<Plan> {
-    let in_use = facts.release.is_some() || facts.retained.is_some() || !facts.cleanups.is_empty();
-    match (&facts.plan, service) {
-        (Some(pinned), _) if in_use => Some(pinned.clone()),
-        (_, Asked::Valid { spec, .. }) => Some(observing(spec)),
-        (pinned, _) => pinned.clone(),
-    }
-}
-
-fn nothing_to_observe() -> Observed {
-    Observed {
-        service: Seen::Unknown("there is no valid record to look by".to_owned()),
-        routes: std::collections::BTreeMap::new(),
-        alarms: std::collections::BTreeMap::new(),
-        extra: Extra::default(),
-    }
-}
-
-fn asked<T>(read: Option<Read<T>>) -> Asked<T> {
-    match read {
-        None => Asked::Absent,
-        Some(Ok((spec, hash))) => Asked::Valid { spec, hash },
-        Some(Err((refusal, hash))) => Asked::Invalid { refusal, hash },
-    }
-}
-
-fn wish(id: String, command: Result<crate::records::Command, String>, now: jiff::Timestamp) -> Wish {
-    let made = ulid::Ulid::from_string(&id).ok().and_then(|ulid| {
-        let since_1970 = i64::try_from(ulid.timestamp_ms()).ok()?;
-        jiff::Timestamp::from_millisecond(since_1970).ok()
-    });
-    match made {
-        Some(made) => Wish { id, age: Span::between(made, now), command },
-        None => Wish { id, age: Span::ZERO, command: Err("its sort key is not a ULID".to_owned()) },
-    }
+/// Whether more than time has passed.
+fn changed(memory: &Memory, facts: &Facts, status: &ReleaseStatus) -> bool {
+    memory.facts.without_clocks() != facts.without_clocks()
+        || persist::differs(memory.status.as_ref(), status)
 }
 
 /// Nothing is asked, nothing is left and nothing is to be written.
@@ -645,98 +533,4 @@ fn lane_of(facts: &Facts) -> Lane {
         None if facts.pending.is_some() => Lane::New,
         None => Lane::Idle,
     }
-}
-
-fn history(key: &ServiceKey, ended: &Ended) -> HistoryItem {
-    let asked = &ended.identity.task_definition;
-    HistoryItem {
-        generation: ended.release.generation,
-        attempt: ended.release.attempt,
-        release: format!("{}-{}", key.name(), ended.release),
-        outcome: ended.outcome,
-        reason: ended.reason.clone(),
-        message: ended.message.clone(),
-        revision: asked.parse::<Revision>().map_or_else(|_| asked.clone(), |revision| revision.to_string()),
-        strategy: ended.strategy.clone(),
-        request_id: ended.identity.request_id.clone(),
-        started_at: ended.started_at,
-        ended_at: ended.at,
-    }
-}
-
-/// A status for a service of which nothing else can be said.
-fn bare_status(key: &ServiceKey, facts: &Facts, phase: Phase) -> ReleaseStatus {
-    ReleaseStatus {
-        api_version: ApiVersion::V1,
-        kind: ReleaseStatusKind::ReleaseStatus,
-        metadata: StatusMetadata {
-            namespace: key.namespace().to_owned(),
-            name: key.name().to_owned(),
-            uid: facts.uid.clone(),
-        },
-        status: Status {
-            observed_generation: facts.generation,
-            observed: status::Observed::default(),
-            phase,
-            release: None,
-            traffic: Vec::new(),
-            task_sets: Vec::new(),
-            alarms: Vec::new(),
-            waiting_on: None,
-            conditions: Vec::new(),
-            last_outcome: None,
-            quarantined: Vec::new(),
-            retained: None,
-            commands: Vec::new(),
-        },
-    }
-}
-
-/// One line when what is done changes; looking twice is not doing.
-fn announce(slot: &mut Slot, next: &Next, status: &ReleaseStatus) {
-    let doing = match next {
-        Next::Act(action) => action.effect.to_string(),
-        Next::Look(_) | Next::Again => return,
-        Next::Wait(wait) => format!("wait for {}", wait.on.name()),
-        Next::Settled => "settled".to_owned(),
-        Next::Halted(halt) => format!("halted: {:?}", halt.reason),
-    };
-    let reason = match (&status.status.waiting_on, next) {
-        (_, Next::Halted(halt)) => halt.detail.as_str(),
-        (Some(waiting), _) => waiting.message.as_str(),
-        (None, _) => "",
-    };
-    if slot.announced.as_deref() == Some(doing.as_str()) {
-        debug!(doing, reason, "still");
-        return;
-    }
-    let from = slot.announced.as_deref().unwrap_or("nothing");
-    info!(from, to = doing, reason, "changed");
-    slot.announced = Some(doing);
-}
-
-/// Calls a pure function; a panic stays with this service.
-fn guarded<T>(doing: &'static str, pure: impl FnOnce() -> T) -> Result<T, ReconcileError> {
-    catch_unwind(AssertUnwindSafe(pure)).map_err(|payload| {
-        let detail = panic_text(payload.as_ref());
-        ReconcileError::Panicked { doing, detail }
-    })
-}
-
-/// What a panic said.
-pub(super) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without words".to_owned())
-}
-
-fn store(doing: &'static str) -> impl Fn(StoreError) -> ReconcileError {
-    move |source| ReconcileError::Store { doing, source }
-}
-
-/// `poll`, doubled with each failure in a row: up to 5 s while a release is under way, which may be one that goes
-/// back, else up to a minute.
-fn backoff(poll: Span, failures: u32, urgent: bool) -> Span {
-    let cap = Span::from_secs(if urgent { 5 } else { 60 });
-    poll.times(1 << failures.saturating_sub(1).min(10)).min(cap)
 }

@@ -320,19 +320,18 @@ mod tests {
                         ask(&mut asked, key, now + after);
                     }
                     Step::Pass { time } => now += time,
-                    Step::Take => match queue.take_due(now) {
-                        Some((key, taken)) => {
+                    Step::Take => {
+                        if let Some((key, taken)) = queue.take_due(now) {
                             prop_assert!(!running.contains(&key), "two runs of one key");
                             prop_assert_eq!(asked.remove(&key), Some(taken.at_ms), "not the earliest time");
                             prop_assert!(taken.at_ms <= now, "too early");
                             running.push(key);
                             prop_assert!(running.len() <= limit, "above the limit");
-                        }
-                        None => {
+                        } else {
                             let overdue = asked.iter().any(|(key, at)| !running.contains(key) && *at <= now);
                             prop_assert!(!overdue || running.len() >= limit, "a due key was passed over");
                         }
-                    },
+                    }
                     Step::Finish { which, again } => {
                         if !running.is_empty() {
                             let key = running.remove(which % running.len());

@@ -30,18 +30,22 @@ fn forget(pass: &mut Pass<'_>) {
 }
 
 /// A record that cannot be read is refused once and touches nothing, a release in flight included.
+///
+/// It is remembered under a mark of its own: the mended record may have the very same spec, and must count as
+/// new then.
 fn refuse_unreadable(pass: &mut Pass<'_>, refusal: &Refusal, hash: &str) -> Option<Next> {
-    if pass.facts.asked.as_ref().is_some_and(|asked| asked.spec_hash == hash) {
+    let mark = format!("refused:{:?}:{}:{hash}", refusal.code, refusal.field);
+    if pass.facts.asked.as_ref().is_some_and(|asked| asked.spec_hash == mark) {
         return None;
     }
-    let identity = Identity {
+    let unread = |spec_hash| Identity {
         task_definition: String::new(),
         strategy: None,
         request_id: None,
-        spec_hash: hash.to_owned(),
+        spec_hash,
     };
-    next_generation(pass, identity.clone());
-    refuse(pass, identity, refusal);
+    next_generation(pass, unread(mark));
+    refuse(pass, unread(hash.to_owned()), refusal);
     Some(Next::Again)
 }
 

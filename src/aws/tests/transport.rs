@@ -25,7 +25,7 @@ fn cloud(port: u16) -> AwsCloud {
         .region(Region::from_static("eu-central-1"))
         .credentials_provider(SharedCredentialsProvider::new(Credentials::for_tests()))
         .endpoint_url(format!("http://127.0.0.1:{port}"))
-        .timeout_config(clients::timeouts())
+        .timeout_config(clients::timeouts(clients::OPERATION))
         .retry_config(clients::read_retries())
         .build();
     AwsCloud::new(Clients::new(&config), &Settings::default(), HandClock::still())
@@ -140,7 +140,7 @@ async fn a_lease_lost_between_two_attempts_sends_one_and_leaves_its_outcome_open
     use crate::aws::lease_gate::LeaseGate;
     let (cloud, log) = answering(503, "").await;
     // The gate alone, on a client that does retry: the second attempt is stopped.
-    let gate = LeaseGate::new(permit_for(1));
+    let gate = LeaseGate::new(permit_for(1), clients::OPERATION);
     let call = cloud.inner.clients.ecs.update_service_primary_task_set().cluster("c").service("s");
     let call = call.primary_task_set("t").customize().interceptor(gate.clone());
     let error = CallError::of_mutation("it", &call.send().await.unwrap_err(), &gate);

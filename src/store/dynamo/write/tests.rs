@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::effect::{Effect, Resource, Shares};
 use crate::model::facts::*;
-use crate::model::{Plan, Revision};
+use crate::model::{Plan, RefusalClass, Revision};
 use crate::records::command::{All, PromoteStep, Verb};
 use crate::records::status::Outcome;
 use crate::records::strategy::{OnTimeout, Pause, Step};
@@ -85,8 +85,7 @@ fn full(size: &Longest) -> Facts {
     let shares = Shares { a: 999, b: 1 };
     let routes: Vec<String> = plan.routes().map(|route| route.name.clone()).collect();
     let weights = |route: &String| Effect::SetWeights { route: route.clone(), shares, expect: Some(shares) };
-    let outstanding =
-        |effect| Outstanding { effect, unknown: true, looked: 2, trouble: Some("t".repeat(512)) };
+    let outstanding = |effect| Outstanding { effect, unknown: true, looked: 2 };
     let create = Effect::CreateTaskSet {
         group: Group::B,
         revision: revision.clone(),
@@ -107,7 +106,17 @@ fn full(size: &Longest) -> Facts {
         generation: u64::MAX,
         attempt: 99,
         asked: Some(identity.clone()),
-        pending: Some(Pending { waited: Span::from_millis(1), return_to_retained: true }),
+        pending: Some(Pending {
+            waited: Span::from_millis(1),
+            return_to_retained: true,
+            break_glass: plan.spec.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
+        }),
+        trouble: Some(Trouble {
+            resource: Resource::Primary,
+            class: Some(RefusalClass::Throttled),
+            message: "t".repeat(300),
+            fresh: true,
+        }),
         release: Some(Release {
             id,
             kind: ReleaseKind::Ordinary,
@@ -185,7 +194,7 @@ fn full(size: &Longest) -> Facts {
             KEPT
         ],
         alarm_marks: plan.spec.alarms.iter().map(|alarm| (alarm.name.clone(), at(5))).collect(),
-        drift: Drift { repairs: 6, window: Span::from_mins(59) },
+        drift: Drift { repairs: 6, window: Span::from_mins(59), outage_reads: 1, idle_reads: 1 },
         halted: Some(Halt { reason: HaltReason::DriftFight, detail: "d".repeat(512) }),
         last: Some(Ended {
             release: id,
@@ -237,7 +246,7 @@ proptest! {
         release.promoted.insert(PromoteStep::Step(step));
         facts.alarm_marks.insert(name.clone(), Timestamp::new(1_795_260_000, nanos).unwrap());
         let effect = Effect::SetWeights { route: name.clone(), shares, expect: None };
-        let lost = Outstanding { effect, unknown: true, looked: 0, trouble: None };
+        let lost = Outstanding { effect, unknown: true, looked: 0 };
         facts.outstanding.insert(Resource::Route(name), lost);
         prop_assert_eq!(there_and_back(&facts), facts);
     }

@@ -1,0 +1,86 @@
+//! Why a run fails, how long it then waits, and how a panic is kept to its service.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::ports::StoreError;
+use crate::records::Span;
+
+/// Why a run failed. It comes again later.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The table did not do it.
+    #[error("failed to {doing}")]
+    Store {
+        /// What was tried.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The pure part panicked.
+    #[error("panicked while {doing}: {detail}")]
+    Panicked {
+        /// In which function.
+        doing: &'static str,
+        /// Its message.
+        detail: String,
+    },
+    /// The decision would break a property; nothing was done.
+    #[error("refused an unsafe decision: {violation}")]
+    Unsafe {
+        /// Which, with the evidence.
+        violation: String,
+    },
+    /// The run was dropped.
+    #[error("the run took longer than {longest}")]
+    TooLong {
+        /// What it may take.
+        longest: Span,
+    },
+    /// The lease ended: this process must not go on.
+    #[error("the lease does not outlast one more operation")]
+    LeaseEnding,
+}
+
+impl ReconcileError {
+    /// For metrics.
+    pub const fn category(&self) -> &'static str {
+        match self {
+            Self::Store { source: StoreError::Conflict { .. }, .. } => "conflict",
+            Self::Store { source: StoreError::NoLease, .. } | Self::LeaseEnding => "no_lease",
+            Self::Store { source: StoreError::TooNew { .. }, .. } => "too_new",
+            Self::Store { source: StoreError::Damaged { .. }, .. } => "damaged",
+            Self::Store { .. } => "store",
+            Self::Panicked { .. } => "panicked",
+            Self::Unsafe { .. } => "unsafe",
+            Self::TooLong { .. } => "too_long",
+        }
+    }
+}
+
+/// Calls a pure function; a panic stays with this service.
+pub(super) fn guarded<T>(doing: &'static str, pure: impl FnOnce() -> T) -> Result<T, ReconcileError> {
+    catch_unwind(AssertUnwindSafe(pure)).map_err(|payload| {
+        let detail = panic_text(payload.as_ref());
+        ReconcileError::Panicked { doing, detail }
+    })
+}
+
+/// What a panic said.
+pub(super) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+/// Says what was tried.
+pub(super) fn store(doing: &'static str) -> impl Fn(StoreError) -> ReconcileError {
+    move |source| ReconcileError::Store { doing, source }
+}
+
+/// `poll`, doubled with each failure in a row: up to 5 s while a release is under way, which may be one that goes
+/// back, else up to a minute.
+pub(super) fn backoff(poll: Span, failures: u32, urgent: bool) -> Span {
+    let cap = Span::from_secs(if urgent { 5 } else { 60 });
+    poll.times(1 << failures.saturating_sub(1).min(10)).min(cap)
+}

@@ -1,0 +1,371 @@
+"""Processes, their call log, and waiting: what every story stands on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Callable, Optional, TypeVar
+
+T = TypeVar("T")
+
+#: How many times faster the sandbox's alarm periods, health checks and draining go.
+SPEED = 30
+#: Weights count as in force on every node after this, in seconds; also written into the records.
+PROPAGATION = 1.0
+#: Lease time-to-live of the daemons under test, in seconds.
+LEASE_TTL = 9.0
+#: Services the daemon moves; the rest of the call log are its tables and reads.
+MOVED_SERVICES = ("ecs", "elb")
+#: Between two looks at something that is waited for, in seconds.
+LOOK_EVERY = 0.1
+#: Call records kept by one follower.
+RECORDS_MAX = 400_000
+
+
+class StoryFailed(AssertionError):
+    """A story did not go as it must."""
+
+
+def check(holds: Any, complaint: str) -> None:
+    """Fails the story with this complaint unless it holds."""
+    if not holds:
+        raise StoryFailed(complaint)
+
+
+def until(what: str, look: Callable[[], T], timeout: float, every: float = LOOK_EVERY) -> T:
+    """Waits for a true answer and returns it; fails the story when the time is up."""
+    deadline = time.monotonic() + timeout
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise StoryFailed(f"not within {timeout:g} s: {what}")
+        time.sleep(every)
+
+
+def holds_for(what: str, look: Callable[[], Any], seconds: float) -> None:
+    """Fails the story when something stops being true within this time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        check(look(), f"did not stay so for {seconds:g} s: {what}")
+        time.sleep(LOOK_EVERY)
+
+
+def http_json(url: str, method: str = "GET", body: Any = None, timeout: float = 30.0) -> Any:
+    """One call of the sandbox's control API."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, method=method, headers={"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        return json.load(answer)
+
+
+# --- processes
+
+
+class Process:
+    """A child process with its own log file; only its own pid is ever signalled."""
+
+    def __init__(self, name: str, command: list[str], environment: dict[str, str], directory: Path):
+        self.name = name
+        self.log = directory / f"{name}.log"
+        self._out = open(self.log, "ab")
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+        # A group of its own: Ctrl-C reaches the runner first, and the runner ends its children.
+        self._child = subprocess.Popen(
+            command,
+            env={**inherited, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=self._out,
+            stderr=subprocess.STDOUT,
+            cwd=directory,
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._child.pid
+
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._child.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal if it still runs."""
+        if self.running():
+            self._child.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, and waits until it is gone."""
+        self.signal(signal.SIGKILL)
+        self._child.wait(timeout=10)
+        self._out.close()
+
+    def end(self, patience: float = 8.0) -> None:
+        """SIGTERM, then SIGKILL."""
+        # A stopped process takes no SIGTERM.
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            self._child.wait(timeout=patience)
+            self._out.close()
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def tail(self, lines: int = 15) -> str:
+        """The end of its output."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Sandbox:
+    """A sandbox process and its control API."""
+
+    def __init__(self, pointsman: Path, directory: Path, name: str = "sandbox", leak_per_mille: int = 0):
+        command = [str(pointsman), "sandbox", "--port", "0", "--speed", str(SPEED)]
+        if leak_per_mille:
+            command += ["--leak-per-mille", str(leak_per_mille)]
+        self.process = Process(name, command, {}, directory)
+        self.endpoint = until("the sandbox tells its endpoint", self._endpoint, 30)
+        self.calls = CallLog(self.endpoint)
+
+    def _endpoint(self) -> Optional[str]:
+        check(self.process.running(), f"the sandbox ended:\n{self.process.tail()}")
+        for word in self.process.log.read_text(errors="replace").split():
+            if word.startswith("AWS_ENDPOINT_URL="):
+                return word.partition("=")[2]
+        return None
+
+    def arm(self, operation: str, effect: str, **rule: Any) -> int:
+        """Orders a fault; returns the rule's id."""
+        rule = {"operation": operation, "effect": {"kind": effect}, **rule}
+        return http_json(f"{self.endpoint}/_sandbox/faults", "POST", rule)["id"]
+
+    def hits(self, fault: int) -> int:
+        """How many calls a fault has hit."""
+        armed = http_json(f"{self.endpoint}/_sandbox/faults")
+        return next((rule["hit"] for rule in armed if rule["id"] == fault), 0)
+
+    def disarm(self, fault: int) -> None:
+        """Takes a fault away."""
+        http_json(f"{self.endpoint}/_sandbox/faults/{fault}", "DELETE")
+
+    def end(self) -> None:
+        """Stops following and ends the process."""
+        self.calls.stop()
+        self.process.end()
+
+
+class Daemon:
+    """A daemon process; it can be killed, stopped and started again, without any local files."""
+
+    def __init__(self, pointsman: Path, directory: Path, endpoint: str, tables: "Tables", name: str):
+        self._pointsman, self._directory, self._endpoint = pointsman, directory, endpoint
+        self._tables, self._name = tables, name
+        self._starts = 0
+        self.process: Optional[Process] = None
+
+    @property
+    def access_key(self) -> str:
+        """Tells its calls from those of all others, its own earlier lives included."""
+        return f"AKID{self._name.upper().replace('-', '')}{self._starts}"
+
+    def start(self) -> "Daemon":
+        """Starts a new process with a new access key and an empty directory."""
+        check(self.process is None, "the daemon runs already")
+        self._starts += 1
+        home = self._directory / f"{self._name}-{self._starts}"
+        home.mkdir()
+        config = home / "pointsman.toml"
+        config.write_text(daemon_config(self._tables.installation))
+        environment = {
+            "AWS_ENDPOINT_URL": self._endpoint,
+            "AWS_REGION": "eu-central-1",
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "RUST_BACKTRACE": "1",
+        }
+        command = [str(self._pointsman), *daemon_arguments(config, self._tables)]
+        self.process = Process(f"{self._name}-{self._starts}", command, environment, home)
+        return self
+
+    def running(self) -> bool:
+        """Whether its process has not ended."""
+        return self.process is not None and self.process.running()
+
+    def kill(self) -> None:
+        """kill -9."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+
+    def end(self) -> None:
+        """SIGTERM."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.end()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        check(self.running(), "there is no daemon to stop")
+        self.process.signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self.process.signal(signal.SIGCONT)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The two tables of an installation, and its name in external ids."""
+
+    installation: str
+    records: str
+    state: str
+
+
+def daemon_arguments(config: Path, tables: Tables) -> list[str]:
+    """How the daemon is started."""
+    return ["run", "--config", str(config), "--records-table", tables.records, "--state-table", tables.state]
+
+
+def daemon_config(installation: str) -> str:
+    """Short polls and a short lease: the same waits as ever, seconds instead of minutes."""
+    return f"""\
+installation = "{installation}"
+listen = "127.0.0.1:0"
+poll = "300ms"
+idle_poll = "2s"
+resync = "10s"
+drain = "3s"
+log = "pretty"
+
+[lease]
+ttl = "{LEASE_TTL:g}s"
+renew = "1s"
+operation = "6s"
+margin = "1s"
+"""
+
+
+# --- the call log
+
+
+@dataclass(frozen=True)
+class Call:
+    """One record of the sandbox's call log."""
+
+    seq: int
+    began: float
+    ended: float
+    access_key: str
+    service: str
+    operation: str
+    resource: str
+    parameters: dict
+    result: Optional[str]
+    faults: tuple = field(default=())
+
+    @property
+    def done(self) -> bool:
+        """Whether it was carried out without an error."""
+        return self.result == "OK"
+
+
+def seconds(timestamp: str) -> float:
+    """An RFC 3339 timestamp of any precision as seconds since 1970."""
+    whole, _, fraction = timestamp.rstrip("Z").partition(".")
+    base = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+    return base + (float(f"0.{fraction}") if fraction else 0.0)
+
+
+class CallLog:
+    """Follows the sandbox's call log in a thread and keeps every call that can change something."""
+
+    def __init__(self, endpoint: str):
+        self._url = f"{endpoint}/_sandbox/calls"
+        self._lock = threading.Lock()
+        self._calls: list[Call] = []
+        self._last = 0
+        self._broken = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="call-log", daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            try:
+                records = http_json(f"{self._url}?after={self._last}&waitMillis=300")
+            except OSError as error:
+                self._broken = f"the call log cannot be read: {error}"
+                if self._stop.wait(0.5):
+                    return
+                continue
+            self._broken = ""
+            found = []
+            for record in records:
+                if record["seq"] != self._last + 1:
+                    self._broken = f"the call log lacks records {self._last + 1} to {record['seq'] - 1}"
+                self._last = record["seq"]
+                if record["mutating"]:
+                    found.append(self._call(record))
+            with self._lock:
+                self._calls.extend(found)
+                check(len(self._calls) < RECORDS_MAX, "the call log is longer than any story needs")
+
+    @staticmethod
+    def _call(record: dict) -> Call:
+        began = seconds(record["at"])
+        return Call(
+            seq=record["seq"],
+            began=began,
+            # The log cuts to whole milliseconds.
+            ended=began + (record["millis"] + 1) / 1000,
+            access_key=record["accessKey"] or "",
+            service=record["service"],
+            operation=record["operation"],
+            resource=record.get("resource") or "",
+            parameters=record["parameters"] or {},
+            result=record["result"],
+            faults=tuple(record.get("faults", ())),
+        )
+
+    def stop(self) -> None:
+        """Ends the following."""
+        self._stop.set()
+        self._thread.join(timeout=35)
+
+    def settle(self) -> None:
+        """Waits until everything that was logged before this call is here."""
+        newest = self._last
+        until("the call log is read", lambda: self._caught_up(newest), 10, every=0.05)
+        check(not self._broken, self._broken)
+
+    def _caught_up(self, at_least: int) -> bool:
+        records = http_json(f"{self._url}?after={self._last}&limit=1")
+        return not records and self._last >= at_least
+
+    def last_seq(self) -> int:
+        """The newest record's number, everything before it being known."""
+        return self._last
+
+    def since(self, seq: int = 0, mentions: str = "", keys: tuple[str, ...] = ()) -> list[Call]:
+        """Calls after a record that can change something, by what their input mentions and who made them."""
+        with self._lock:
+            calls = list(self._calls)
+        return [
+            call
+            for call in calls
+            if call.seq > seq
+            and (not keys or call.access_key in keys)
+            and (not mentions or mentions in call.resource or mentions in json.dumps(call.parameters))
+        ]

@@ -1,0 +1,98 @@
+"""The stories: each a function with a sentence for a name, run by itself or with all others."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Optional
+
+from harness import Sandbox
+from region import Region
+from subject import World
+
+
+class Stage:
+    """What stories share: one sandbox, and one installation in it. Made when first asked for."""
+
+    def __init__(self, pointsman: Path, directory: Path, thorough: bool = False):
+        self.pointsman, self.directory, self.thorough = pointsman, directory, thorough
+        self._lock = threading.Lock()
+        self._worlds: list[World] = []
+        self._sandboxes: list[Sandbox] = []
+        self._base: Optional[World] = None
+        self._shared: Optional[World] = None
+
+    def sandbox(self, name: str, leak_per_mille: int = 0) -> World:
+        """A sandbox of its own with an installation whose daemon does not run yet."""
+        sandbox = Sandbox(self.pointsman, self.directory, name, leak_per_mille)
+        with self._lock:
+            self._sandboxes.append(sandbox)
+        world = World.create(self.pointsman, self.directory, sandbox, Region(sandbox.endpoint), name)
+        return self._keep(world)
+
+    def shared(self) -> World:
+        """The installation that most stories share."""
+        base = self._common()
+        with self._lock:
+            if self._shared is None:
+                base.daemon.start()
+                self._shared = base
+            return base
+
+    def installation(self, name: str) -> World:
+        """An installation with its own tables in the shared sandbox; its daemon does not run yet."""
+        return self._keep(self._common().another(name))
+
+    def _common(self) -> World:
+        with self._lock:
+            if self._base is None:
+                sandbox = Sandbox(self.pointsman, self.directory)
+                self._sandboxes.append(sandbox)
+                region = Region(sandbox.endpoint)
+                self._base = World.create(self.pointsman, self.directory, sandbox, region, "shared")
+                self._worlds.append(self._base)
+            return self._base
+
+    def _keep(self, world: World) -> World:
+        with self._lock:
+            self._worlds.append(world)
+        return world
+
+    def clear(self) -> None:
+        """Ends every process that was started here."""
+        with self._lock:
+            worlds, sandboxes = list(self._worlds), list(self._sandboxes)
+        for world in worlds:
+            world.daemon.end()
+        for sandbox in sandboxes:
+            sandbox.end()
+
+
+@dataclass
+class Story:
+    """A story, by its function's name."""
+
+    name: str
+    sentence: str
+    tell: Callable[[Stage], str]
+
+
+@dataclass
+class Stories:
+    """All stories, in the order of their modules."""
+
+    known: list[Story] = field(default_factory=list)
+
+
+ALL = Stories()
+
+
+def story(sentence: str) -> Callable[[Callable[[Stage], str]], Callable[[Stage], str]]:
+    """Registers a function as a story. It returns a few words about what was measured."""
+
+    def register(tell: Callable[[Stage], str]) -> Callable[[Stage], str]:
+        ALL.known.append(Story(tell.__name__, sentence, tell))
+        return tell
+
+    return register
