@@ -1,12 +1,14 @@
 //! The command line of the program.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigArgs};
 use crate::daemon::DaemonSettings;
+use crate::demo::{self, DemoArgs};
 use crate::sandbox::plane::PlaneSettings;
 use crate::sandbox::{self, SandboxSettings};
 
@@ -24,6 +26,8 @@ enum Command {
     Sandbox(SandboxArgs),
     /// Run the daemon.
     Run(ConfigArgs),
+    /// Watch a good and a bad release on this machine: sandbox, daemon and traffic in one
+    Demo(DemoArgs),
 }
 
 #[derive(Debug, Args)]
@@ -51,25 +55,21 @@ struct SandboxArgs {
     leak_per_mille: u32,
 }
 
-/// Runs the program to its end.
-pub async fn run(cli: Cli) -> anyhow::Result<()> {
+/// Runs the program to its end; answers its exit code.
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Sandbox(args) => serve_sandbox(args).await,
-        Command::Run(args) => run_daemon(&args).await,
+        Command::Sandbox(args) => serve_sandbox(args).await?,
+        Command::Run(args) => run_daemon(&args).await?,
+        Command::Demo(args) => return Ok(demo::run(args, until_terminated()).await?),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run_daemon(args: &ConfigArgs) -> anyhow::Result<()> {
     let config = Config::load(args)?;
     crate::telemetry::start_logging(config.log)?;
     let sdk = crate::aws::load_config(config.lease.operation).await;
-    let shutdown = CancellationToken::new();
-    let on_signal = shutdown.clone();
-    tokio::spawn(async move {
-        terminated().await;
-        on_signal.cancel();
-    });
-    let daemon = crate::daemon::start(DaemonSettings { config, sdk }, shutdown).await?;
+    let daemon = crate::daemon::start(DaemonSettings { config, sdk }, until_terminated()).await?;
     daemon.stopped().await?;
     Ok(())
 }
@@ -79,17 +79,22 @@ async fn serve_sandbox(args: SandboxArgs) -> anyhow::Result<()> {
     let plane = PlaneSettings { leak_per_mille, ..PlaneSettings::default() };
     let settings =
         SandboxSettings { port, speed, account, region: region.clone(), throttling, call_log, plane };
+    sandbox::run(settings, until_terminated(), |sandbox| {
+        println!("sandbox ready: export AWS_ENDPOINT_URL={} AWS_REGION={region}", sandbox.endpoint());
+    })
+    .await?;
+    Ok(())
+}
+
+/// Is cancelled by the first SIGINT or SIGTERM.
+fn until_terminated() -> CancellationToken {
     let shutdown = CancellationToken::new();
     let on_signal = shutdown.clone();
     tokio::spawn(async move {
         terminated().await;
         on_signal.cancel();
     });
-    sandbox::run(settings, shutdown, |sandbox| {
-        println!("sandbox ready: export AWS_ENDPOINT_URL={} AWS_REGION={region}", sandbox.endpoint());
-    })
-    .await?;
-    Ok(())
+    shutdown
 }
 
 /// Returns at the first SIGINT or SIGTERM.
