@@ -107,7 +107,8 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
     let (hint, hints) = mpsc::channel::<ServiceKey>(HINTS);
     let streams = aws_sdk_dynamodbstreams::Client::new(&sdk);
     let every = STREAM_EVERY.std();
-    let follower = stream::follow(dynamodb.clone(), streams, tables.records.clone(), every, hint, shutdown.clone());
+    let follower =
+        stream::follow(dynamodb.clone(), streams, tables.records.clone(), every, hint, shutdown.clone());
     let follower = tokio::spawn(follower);
 
     let aws_settings = aws::Settings { operation, ..aws::Settings::default() };

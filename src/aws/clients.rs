@@ -58,7 +58,8 @@ pub async fn load_config(operation: Span) -> SdkConfig {
 }
 
 fn loader(operation: Span) -> ConfigLoader {
-    let loader = aws_config::defaults(behaviour()).timeout_config(timeouts(operation)).retry_config(read_retries());
+    let loader =
+        aws_config::defaults(behaviour()).timeout_config(timeouts(operation)).retry_config(read_retries());
     match AppName::new("pointsman") {
         Ok(name) => loader.app_name(name),
         // The name is a constant of allowed characters; without it only the user agent says less.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::DemoError;
 use super::judge::{Placement, Write};
 use super::pace::Pace;
-use super::setup::{DAEMONS_KEY, Stage};
+use super::setup::{DAEMONS_KEY, NAME, Stage};
 use super::teller::{Teller, Who};
 use super::traffic::Traffic;
 use crate::records::names::PerGroup;
@@ -274,9 +274,9 @@ impl<'a> Follower<'a> {
         }
         self.traffic_told_ms = now;
         self.requests_told += requests.len();
-        let shares = by_version.iter().map(|(name, count)| {
-            format!("{:.1} % {name}", 100.0 * f64::from(*count) / f64::from(all))
-        });
+        let shares = by_version
+            .iter()
+            .map(|(name, count)| format!("{:.1} % {name}", 100.0 * f64::from(*count) / f64::from(all)));
         let mut text = format!("{} requests: {}", grouped(all), shares.collect::<Vec<_>>().join(", "));
         text.push_str(&format!("; {failed} failed"));
         for (name, count) in bad.iter().filter(|(_, count)| **count > 0) {
@@ -288,8 +288,8 @@ impl<'a> Follower<'a> {
     fn look_at_status(&mut self, status: &ReleaseStatus) -> Result<(), DemoError> {
         let status = &status.status;
         let release = status.release.as_ref();
-        let ours = release.is_some_and(|release| release.id.contains(&format!("-{}.", self.act)));
-        if !ours {
+        // Until the daemon has seen the request, the status is about the release before.
+        if release.is_none_or(|release| release.to.revision != format!("{NAME}:{}", self.act)) {
             return Ok(());
         }
         if let Some(latched) = release.and_then(|release| release.latched.as_ref())
@@ -348,9 +348,7 @@ mod tests {
             _ => None,
         };
         let pair = |arn: &str, weight: Value| json!({"TargetGroupArn": arn, "Weight": weight});
-        let call = |pair: Value| {
-            json!({"Actions": [{"Type": "authenticate-oidc"}, {"ForwardConfig": {"TargetGroups": pair}}]})
-        };
+        let call = |pair: Value| json!({"Actions": [{"Type": "authenticate-oidc"}, {"ForwardConfig": {"TargetGroups": pair}}]});
         let read = weights(&call(json!([pair("two", json!(100)), pair("one", json!("900"))])), group_of);
         assert_eq!(read, Some(PerGroup { a: 900, b: 100 }));
         assert_eq!(weights(&call(json!([pair("three", json!(1))])), group_of), None);

@@ -78,7 +78,7 @@ impl Pace {
                 ttl: Span::from_secs(6),
                 renew: Span::from_secs(1),
                 operation: Span::from_secs(2),
-                margin: Span::from_millis(500),
+                margin: Span::from_millis(600),
             },
             traffic_line: Span::from_secs(3),
             patience: Span::from_secs(60),
@@ -162,5 +162,26 @@ const fn canary() -> Percent {
     match Percent::from_tenths(100) {
         Some(ten) => ten,
         None => Percent::FULL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_paces_keep_a_lease_that_holds_together() {
+        for pace in [Pace::fast(), Pace::watchable()] {
+            let LeaseTiming { ttl, renew, operation, margin } = pace.lease;
+            let lease = crate::store::lease::LeaseTiming { ttl, renew, operation, margin };
+            assert_eq!(lease.checked(), Ok(lease));
+        }
+    }
+
+    #[test]
+    fn a_fast_demo_names_the_same_waits_as_a_slow_one_and_skips_none() {
+        let names = |pace: Pace| pace.values().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(Pace::fast()), names(Pace::watchable()));
+        assert!(Pace::fast().values().iter().all(|(_, value)| value != "0s"));
     }
 }

@@ -206,7 +206,13 @@ fn problems(
         found.push(format!("{BAD} was not seen to serve errors, alarm and lose its weight"));
     }
     found.extend(verdict.shares.iter().filter(|share| !share.fits()).map(|share| {
-        format!("{} got {} of {} requests, {:.1} σ off", version(&share.revision), share.answered, share.requests, share.sigmas)
+        format!(
+            "{} got {} of {} requests, {:.1} σ off",
+            version(&share.revision),
+            share.answered,
+            share.requests,
+            share.sigmas
+        )
     }));
     if !verdict.shares.iter().any(|share| share.enough) {
         found.push("too few requests fell into any canary to judge its share".to_owned());
@@ -221,7 +227,10 @@ fn misled(release: &Played) -> String {
             format!("{name} ended as told, but its clean-up did not")
         }
         Some(outcome) => {
-            format!("{name} was to be {:?} but is {:?}: {}", release.expected, outcome.outcome, outcome.message)
+            format!(
+                "{name} was to be {:?} but is {:?}: {}",
+                release.expected, outcome.outcome, outcome.message
+            )
         }
         None => format!("{name} did not end in time"),
     }

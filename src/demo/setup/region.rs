@@ -75,7 +75,8 @@ fn arn(text: Option<&str>) -> Result<Arn, DemoError> {
 }
 
 async fn ecs_service(ecs: &aws_sdk_ecs::Client) -> Result<(Arn, Arn), DemoError> {
-    let made = ecs.create_cluster().cluster_name("prod").send().await.map_err(failed("create the cluster"))?;
+    let made =
+        ecs.create_cluster().cluster_name("prod").send().await.map_err(failed("create the cluster"))?;
     let cluster = arn(made.cluster().and_then(|cluster| cluster.cluster_arn()))?;
     for faults in VERSIONS {
         task_definition(ecs, faults).await?;
@@ -205,9 +206,8 @@ async fn rule(
     condition: RuleCondition,
     groups: &PerGroup<Arn>,
 ) -> Result<Arn, DemoError> {
-    let group = |arn: &Arn, weight| {
-        TargetGroupTuple::builder().target_group_arn(arn.as_str()).weight(weight).build()
-    };
+    let group =
+        |arn: &Arn, weight| TargetGroupTuple::builder().target_group_arn(arn.as_str()).weight(weight).build();
     let forward =
         ForwardActionConfig::builder().target_groups(group(&groups.a, 1)).target_groups(group(&groups.b, 0));
     let action = Action::builder().r#type(ActionTypeEnum::Forward).forward_config(forward.build()).build();
