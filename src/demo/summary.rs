@@ -60,7 +60,7 @@ pub struct Release {
     pub calls: BTreeMap<String, u32>,
     /// Their number.
     pub mutating_calls: u32,
-    /// Writes to the daemon's own tables.
+    /// Writes to the daemon's own tables, its lease left out.
     pub table_writes: u32,
 }
 
