@@ -38,12 +38,8 @@ fn refuse_unreadable(pass: &mut Pass<'_>, refusal: &Refusal, hash: &str) -> Opti
     if pass.facts.asked.as_ref().is_some_and(|asked| asked.spec_hash == mark) {
         return None;
     }
-    let unread = |spec_hash| Identity {
-        task_definition: String::new(),
-        strategy: None,
-        request_id: None,
-        spec_hash,
-    };
+    let unread =
+        |spec_hash| Identity { task_definition: String::new(), strategy: None, request_id: None, spec_hash };
     next_generation(pass, unread(mark));
     refuse(pass, unread(hash.to_owned()), refusal);
     Some(Next::Again)
