@@ -261,7 +261,7 @@ fn no_foreign_rule(q: &Question<'_>) -> Verdict<()> {
         .plan
         .routes()
         .filter_map(|route| route.rule.as_ref().or(route.listener_default.as_ref()))
-        .map(|arn| arn.as_str())
+        .map(crate::records::names::Arn::as_str)
         .collect();
     let groups = &q.plan.spec.target_groups;
     let foreign = q.read.load_balancer.actions.iter().find(|action| {

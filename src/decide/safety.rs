@@ -117,17 +117,14 @@ fn alarm_means_stable(input: &Input<'_>, decision: &Decision, note: Note<'_>) {
 
 fn latch_stays(input: &Input<'_>, decision: &Decision, note: Note<'_>) {
     let Some(before) = in_flight(input.facts).filter(|release| release.latch.is_some()) else { return };
-    match in_flight(&decision.facts).filter(|after| after.id == before.id) {
-        Some(after) => {
-            let same = after.latch.as_ref().map(|l| (l.cause, &l.detail))
-                == before.latch.as_ref().map(|l| (l.cause, &l.detail));
-            note(Property::LatchStays, !same, &|| format!("the latch of {} changed", before.id));
-        }
-        None => {
-            let succeeded =
-                decision.ended.iter().any(|e| e.release == before.id && e.outcome == Outcome::Succeeded);
-            note(Property::LatchStays, succeeded, &|| format!("latched {} succeeded", before.id));
-        }
+    if let Some(after) = in_flight(&decision.facts).filter(|after| after.id == before.id) {
+        let same = after.latch.as_ref().map(|l| (l.cause, &l.detail))
+            == before.latch.as_ref().map(|l| (l.cause, &l.detail));
+        note(Property::LatchStays, !same, &|| format!("the latch of {} changed", before.id));
+    } else {
+        let succeeded =
+            decision.ended.iter().any(|e| e.release == before.id && e.outcome == Outcome::Succeeded);
+        note(Property::LatchStays, succeeded, &|| format!("latched {} succeeded", before.id));
     }
     if let Next::Act(action) = &decision.next
         && let (Effect::SetWeights { route, shares, .. }, Some(stable)) = (&action.effect, &before.stable)
@@ -240,10 +237,10 @@ fn effect(input: &Input<'_>, decision: &Decision, effect: &Effect, note: Note<'_
             }
         }
         Effect::CreateTaskSet { group, external_id, .. } => {
-            creation(input, decision, *group, external_id, note)
+            creation(input, decision, *group, external_id, note);
         }
         Effect::DeleteTaskSet { task_set, external_id } => {
-            deletion(input, decision, task_set, external_id, note)
+            deletion(input, decision, task_set, external_id, note);
         }
         Effect::ScaleTaskSet { task_set, .. } => {
             let candidate =

@@ -43,9 +43,8 @@ pub(super) fn start(pass: &mut Pass<'_>) -> Option<Next> {
     if pass.suspended() {
         return Some(pass.wait(WaitingOn::Suspended));
     }
-    let preflight = match &pass.input.observed.extra.preflight {
-        None => return Some(Pass::look(Need::Preflight(revision))),
-        Some(seen) => seen,
+    let Some(preflight) = &pass.input.observed.extra.preflight else {
+        return Some(Pass::look(Need::Preflight(revision)));
     };
     let finding = match preflight {
         Seen::Unknown(_) => Finding::Passing(unread("preflight", Some(preflight))),
