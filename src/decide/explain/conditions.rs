@@ -191,7 +191,7 @@ fn in_sync(view: &View<'_>) -> Said {
                 }
             }
             Some(Seen::Known(Weights::NotOurPair(what))) => {
-                differ.push(format!("{name} shows {}", plain(what)))
+                differ.push(format!("{name} shows {}", plain(what)));
             }
             Some(Seen::Unknown(why)) => unread.push(format!("{name} ({})", plain(why))),
             None => unread.push(format!("{name} (not read yet)")),

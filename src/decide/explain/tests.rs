@@ -307,6 +307,7 @@ fn a_bake_says_how_long_it_lasts_what_watches_it_and_what_follows() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one line for every wait there is")]
 fn every_wait_says_what_with_figures_what_follows_and_what_happens_otherwise() {
     let percent = |tenths| Percent::from_tenths(tenths).unwrap();
     let (fifteen, gone) = (Span::from_mins(15), Span::from_secs(45));
