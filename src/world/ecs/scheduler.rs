@@ -229,16 +229,14 @@ impl StoredService {
         for index in 0..self.sets.len() {
             self.match_count(index, around);
         }
+        // Before stability is judged: a call that changes nothing must find nothing left to settle.
+        self.terminate_drained(around);
         self.judge_stability(around);
         if self.roll_over(around.now) {
             for index in 0..self.sets.len() {
                 self.match_count(index, around);
             }
-        }
-        for task in self.tasks.values_mut() {
-            if task.progress == Progress::Deactivating && !task.has_draining_target(around.elb) {
-                task.terminate(around.now, around.tuning);
-            }
+            self.terminate_drained(around);
         }
         self.forget_oldest_stopped();
         let gone = self.drop_drained(around.elb);
@@ -247,6 +245,15 @@ impl StoredService {
             self.status = ServiceStatus::Inactive;
         }
         gone
+    }
+
+    /// Tasks whose targets have drained get their SIGTERM.
+    fn terminate_drained(&mut self, around: &mut Around<'_>) {
+        for task in self.tasks.values_mut() {
+            if task.progress == Progress::Deactivating && !task.has_draining_target(around.elb) {
+                task.terminate(around.now, around.tuning);
+            }
+        }
     }
 
     fn replace_unhealthy(&mut self, around: &mut Around<'_>) {
