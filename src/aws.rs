@@ -39,8 +39,9 @@ pub use clients::{Clients, load_config};
 /// Settings of the adapters.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How long a round of reads stays open for others to join. Default 15 ms: nothing beside a call to AWS,
-    /// and long enough for every service whose poll is due in the same tick.
+    /// How long a round of reads stays open for others to join, at least; it also does while the budget makes it
+    /// wait. Default 15 ms: nothing beside a call to AWS, and long enough for every service whose poll is due in
+    /// the same tick.
     pub window: Span,
     /// The longest that one call may take, as the clients were built: what the lease gate asks for.
     pub operation: Span,

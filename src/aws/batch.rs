@@ -1,14 +1,16 @@
 //! Brings the reads of many services together into few calls.
 //!
-//! Who asks while a round is still open joins it; a round closes when it is *sent*. So every answer comes from
-//! a call that began after the question did, and a pass never sees the world as it was before the pass.
+//! Who asks while a round is still open joins it; a round closes when our budget lets its first call go, and
+//! that call is then *sent*. So every answer comes from a call that began after the question did, and a pass
+//! never sees the world as it was before the pass. And however many ask, and whenever, one round at a time waits
+//! for the budget: the scarcer the turns, the more questions share each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Mutex as Line, Semaphore, oneshot};
 
 use super::error::CallError;
 use crate::model::Seen;
@@ -32,13 +34,18 @@ pub trait Source: Send + Sync + 'static {
     /// Divides the keys of a round into calls; [`Suspects::divide`] does the cutting.
     fn divide(&self, keys: BTreeSet<Self::Key>, suspects: &Suspects<Self::Key>) -> Vec<Vec<Self::Key>>;
 
-    /// Makes one call. A key without an answer counts as unknown.
+    /// Waits until our budget allows one call.
+    async fn turn(&self) -> Result<(), CallError>;
+
+    /// Makes one call, whose [`turn`](Self::turn) has come. A key without an answer counts as unknown.
     async fn describe(&self, keys: &[Self::Key]) -> Result<BTreeMap<Self::Key, Seen<Self::Item>>, CallError>;
 
     /// What a refusal says of a key that was asked for alone, when it says that the item does not exist.
     fn absence(&self, error: &CallError) -> Option<Self::Item>;
 }
 
+/// Whether our budget allows a call.
+type Turn = Result<(), CallError>;
 type Askers<S> = Vec<oneshot::Sender<Seen<<S as Source>::Item>>>;
 type Waiters<S> = BTreeMap<<S as Source>::Key, Askers<S>>;
 
@@ -47,6 +54,9 @@ struct Shared<S: Source> {
     window: Span,
     open: Mutex<Waiters<S>>,
     rounds: Semaphore,
+    /// First come, first served, and only its head waits for the budget: the calls of one round neither overtake
+    /// nor starve those of another. (An answer's further pages, which are rare, stay out of it.)
+    line: Line<()>,
     suspects: Suspects<S::Key>,
 }
 
@@ -56,13 +66,14 @@ pub struct Batcher<S: Source> {
 }
 
 impl<S: Source> Batcher<S> {
-    /// A round stays open for `window` after its first question.
+    /// A round stays open for `window` after its first question, and on until its first call has its turn.
     pub fn new(source: S, window: Span) -> Self {
         let shared = Shared {
             source,
             window,
             open: Mutex::new(BTreeMap::new()),
             rounds: Semaphore::new(ROUNDS),
+            line: Line::new(()),
             suspects: Suspects(Mutex::new(BTreeSet::new())),
         };
         Self { shared: Arc::new(shared) }
@@ -103,23 +114,32 @@ impl<S: Source> Shared<S> {
     async fn round(self: Arc<Self>) {
         tokio::time::sleep(self.window.std()).await;
         // The semaphore is never closed; without a permit the round would merely go unthrottled.
-        let _turn = self.rounds.acquire().await;
+        let _permit = self.rounds.acquire().await;
+        let first = self.turn().await;
+        // Only now is it settled who is in this round.
         let mut waiters = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
         let calls = self.source.divide(waiters.keys().cloned().collect(), &self.suspects);
-        let calls = calls.into_iter().map(|keys| {
+        let calls = calls.into_iter().enumerate().map(|(index, keys)| {
             let waiting: Vec<_> =
                 keys.iter().filter_map(|key| Some((key.clone(), waiters.remove(key)?))).collect();
-            (keys, waiting)
+            // The turn is the first call's alone; when there was none, waiting on would only delay the others.
+            let turn = (index == 0 || first.is_err()).then(|| first.clone());
+            (keys, waiting, turn)
         });
         let calls: Vec<_> = calls.collect();
         futures_util::stream::iter(calls)
-            .for_each_concurrent(CALLS, |(keys, waiting)| self.call(keys, waiting))
+            .for_each_concurrent(CALLS, |(keys, waiting, turn)| self.call(keys, waiting, turn))
             .await;
     }
 
+    async fn turn(&self) -> Turn {
+        let _head = self.line.lock().await;
+        self.source.turn().await
+    }
+
     /// One call; its askers are answered as soon as it ends, whatever the rest of the round does.
-    async fn call(&self, keys: Vec<S::Key>, waiting: Vec<(S::Key, Askers<S>)>) {
-        let mut answers = self.read(keys).await;
+    async fn call(&self, keys: Vec<S::Key>, waiting: Vec<(S::Key, Askers<S>)>, turn: Option<Turn>) {
+        let mut answers = self.read(keys, turn).await;
         for (key, askers) in waiting {
             let answer = answers
                 .remove(&key)
@@ -133,11 +153,20 @@ impl<S: Source> Shared<S> {
 
     /// Reads `keys`. When AWS refuses the request as such, one bad key may be to blame: the keys are halved
     /// until it stands alone, so that it never blinds the others. At most `2n − 1` calls.
-    async fn read(&self, keys: Vec<S::Key>) -> BTreeMap<S::Key, Seen<S::Item>> {
+    /// `turn` is that of the first call, if it was waited for already.
+    async fn read(&self, keys: Vec<S::Key>, mut turn: Option<Turn>) -> BTreeMap<S::Key, Seen<S::Item>> {
         let mut seen = BTreeMap::new();
         let mut parts = vec![keys];
         while let Some(mut part) = parts.pop() {
-            match self.source.describe(&part).await {
+            let turn = match turn.take() {
+                Some(turn) => turn,
+                None => self.turn().await,
+            };
+            let answers = match turn {
+                Ok(()) => self.source.describe(&part).await,
+                Err(error) => Err(error),
+            };
+            match answers {
                 Ok(answers) => {
                     self.suspects.remember(&part, false);
                     seen.extend(answers);

@@ -71,7 +71,8 @@ pub struct Rates {
     pub alarms: Rate,
     /// AWS: 20/s.
     pub alarm_history: Rate,
-    /// The longest that a read, or a rollback, waits for its turn; forward work is refused at once, the next
+    /// The longest that a read, or a rollback, waits for its turn (a [batched](super::batch) read: once it is at
+    /// the head of its line); forward work is refused at once, the next
     /// pass comes soon enough.
     pub longest_wait: Span,
 }

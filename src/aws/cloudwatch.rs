@@ -17,6 +17,8 @@ use crate::records::Span;
 
 /// `DescribeAlarms` takes a hundred names (`aws-facts.md` §3).
 const ALARMS_PER_CALL: usize = 100;
+/// The operation of [`Alarms`].
+const DESCRIBE_ALARMS: &str = "DescribeAlarms";
 /// Pages of one answer; a hundred alarms each, so that one should do.
 const MOST_ALARM_PAGES: usize = 10;
 /// Pages of one alarm's history; a hundred changes each. An alarm that flaps more than that in one release is
@@ -53,12 +55,17 @@ impl Source for Alarms {
         suspects.divide(keys, ALARMS_PER_CALL)
     }
 
+    async fn turn(&self) -> Result<(), CallError> {
+        self.limiter.turn(DESCRIBE_ALARMS, Family::Alarms, Urgency::Look).await
+    }
+
     async fn describe(&self, names: &[String]) -> Result<BTreeMap<String, Seen<Alarm>>, CallError> {
-        const OPERATION: &str = "DescribeAlarms";
         let mut seen = BTreeMap::new();
         let mut token = None;
-        for _ in 0..MOST_ALARM_PAGES {
-            self.limiter.turn(OPERATION, Family::Alarms, Urgency::Look).await?;
+        for page in 0..MOST_ALARM_PAGES {
+            if page > 0 {
+                self.turn().await?;
+            }
             let page = self
                 .client
                 .describe_alarms()
@@ -68,7 +75,7 @@ impl Source for Alarms {
                 .set_next_token(token)
                 .send()
                 .await
-                .map_err(|error| CallError::of_read(OPERATION, &error))?;
+                .map_err(|error| CallError::of_read(DESCRIBE_ALARMS, &error))?;
             let metric = page.metric_alarms.unwrap_or_default();
             let composite = page.composite_alarms.unwrap_or_default();
             let log = page.log_alarms.unwrap_or_default();

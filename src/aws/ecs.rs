@@ -21,6 +21,8 @@ use crate::records::{Group, Percent};
 
 /// `DescribeServices` takes ten services of one cluster (`aws-facts.md` §1.11).
 const SERVICES_PER_CALL: usize = 10;
+/// The operation of [`Services`].
+const DESCRIBE_SERVICES: &str = "DescribeServices";
 /// `DescribeTasks` takes a hundred.
 const TASKS_PER_CALL: usize = 100;
 /// Pages of stopped tasks that are looked through for a reason; a hundred tasks each.
@@ -52,12 +54,14 @@ impl Source for Services {
         of_cluster.into_values().flat_map(|keys| suspects.divide(keys, SERVICES_PER_CALL)).collect()
     }
 
+    async fn turn(&self) -> Result<(), CallError> {
+        self.limiter.turn(DESCRIBE_SERVICES, Family::Services, Urgency::Look).await
+    }
+
     async fn describe(
         &self,
         keys: &[Self::Key],
     ) -> Result<BTreeMap<Self::Key, Seen<ServiceAnswer>>, CallError> {
-        const OPERATION: &str = "DescribeServices";
-        self.limiter.turn(OPERATION, Family::Services, Urgency::Look).await?;
         let cluster = keys.first().map(|(cluster, _)| cluster.clone());
         let answer = self
             .client
@@ -66,13 +70,15 @@ impl Source for Services {
             .set_services(Some(keys.iter().map(|(_, service)| service.clone()).collect()))
             .send()
             .await
-            .map_err(|error| CallError::of_read(OPERATION, &error))?;
+            .map_err(|error| CallError::of_read(DESCRIBE_SERVICES, &error))?;
         let mut found: BTreeMap<String, Seen<ServiceAnswer>> = BTreeMap::new();
         for failure in answer.failures() {
             let reason = failure.reason().unwrap_or("no reason given");
-            let seen = match reason {
-                "MISSING" => Seen::Known(None),
-                _ => Seen::Unknown(format!("{OPERATION}: {reason} {}", failure.detail().unwrap_or_default())),
+            let seen = if reason == "MISSING" {
+                Seen::Known(None)
+            } else {
+                let detail = failure.detail().unwrap_or_default();
+                Seen::Unknown(format!("{DESCRIBE_SERVICES}: {reason} {detail}"))
             };
             found.insert(failure.arn().unwrap_or_default().to_owned(), seen);
         }

@@ -21,6 +21,10 @@ use crate::records::names::{Arn, PerGroup};
 
 pub mod forward;
 
+/// The operation of [`Rules`].
+const DESCRIBE_RULES: &str = "DescribeRules";
+/// The operation of [`Listeners`].
+const DESCRIBE_LISTENERS: &str = "DescribeListeners";
 /// ARNs in one call; AWS publishes no cap for the list (`aws-facts.md` §4.2).
 const ARNS_PER_CALL: usize = 20;
 /// Pages of one answer. A load balancer has a hundred rules unless its quota was raised, a page up to 400.
@@ -48,8 +52,12 @@ impl Source for Rules {
         suspects.divide(keys, ARNS_PER_CALL)
     }
 
+    async fn turn(&self) -> Result<(), CallError> {
+        self.0.turn(DESCRIBE_RULES, Urgency::Look).await
+    }
+
     async fn describe(&self, arns: &[String]) -> Result<BTreeMap<String, Seen<ActionList>>, CallError> {
-        let rules = self.0.rules(Which::Arns(arns.to_vec()), Urgency::Look).await?;
+        let rules = self.0.rules_in_turn(Which::Arns(arns.to_vec()), Urgency::Look).await?;
         Ok(rules.into_iter().filter_map(|rule| known(rule.rule_arn, rule.actions)).collect())
     }
 
@@ -67,8 +75,12 @@ impl Source for Listeners {
         suspects.divide(keys, ARNS_PER_CALL)
     }
 
+    async fn turn(&self) -> Result<(), CallError> {
+        self.0.turn(DESCRIBE_LISTENERS, Urgency::Look).await
+    }
+
     async fn describe(&self, arns: &[String]) -> Result<BTreeMap<String, Seen<ActionList>>, CallError> {
-        let listeners = self.0.listeners(Which::Arns(arns.to_vec()), Urgency::Look).await?;
+        let listeners = self.0.listeners_in_turn(Which::Arns(arns.to_vec()), Urgency::Look).await?;
         Ok(listeners.into_iter().filter_map(|it| known(it.listener_arn, it.default_actions)).collect())
     }
 
@@ -163,12 +175,12 @@ impl Elb {
             Owner::Rule(_) => {
                 let rules = self.rules(which, urgency).await?;
                 let mut rules = rules.into_iter().filter(|it| it.rule_arn() == Some(owner.arn()));
-                ("DescribeRules", rules.next().and_then(|rule| rule.actions))
+                (DESCRIBE_RULES, rules.next().and_then(|rule| rule.actions))
             }
             Owner::Listener(_) => {
                 let listeners = self.listeners(which, urgency).await?;
                 let mut listeners = listeners.into_iter().filter(|it| it.listener_arn() == Some(owner.arn()));
-                ("DescribeListeners", listeners.next().and_then(|listener| listener.default_actions))
+                (DESCRIBE_LISTENERS, listeners.next().and_then(|listener| listener.default_actions))
             }
         };
         found.ok_or_else(|| CallError::incomplete(operation, "the action list"))
@@ -208,13 +220,24 @@ impl Elb {
         found.ok_or_else(|| CallError::incomplete(operation, "the resulting action list"))
     }
 
+    async fn turn(&self, operation: &'static str, urgency: Urgency) -> Result<(), CallError> {
+        self.limiter.turn(operation, Family::ElbRead, urgency).await
+    }
+
     async fn rules(&self, which: Which, urgency: Urgency) -> Result<Vec<types::Rule>, CallError> {
-        const OPERATION: &str = "DescribeRules";
+        self.turn(DESCRIBE_RULES, urgency).await?;
+        self.rules_in_turn(which, urgency).await
+    }
+
+    /// Like [`rules`](Self::rules), when the first page already has its turn.
+    async fn rules_in_turn(&self, which: Which, urgency: Urgency) -> Result<Vec<types::Rule>, CallError> {
         let (arns, listener) = which.split();
         let mut rules = Vec::new();
         let mut marker = None;
-        for _ in 0..MOST_PAGES {
-            self.limiter.turn(OPERATION, Family::ElbRead, urgency).await?;
+        for page in 0..MOST_PAGES {
+            if page > 0 {
+                self.turn(DESCRIBE_RULES, urgency).await?;
+            }
             let page = self
                 .client
                 .describe_rules()
@@ -225,23 +248,34 @@ impl Elb {
                 .set_marker(marker)
                 .send()
                 .await
-                .map_err(|error| CallError::of_read(OPERATION, &error))?;
+                .map_err(|error| CallError::of_read(DESCRIBE_RULES, &error))?;
             rules.extend(page.rules.unwrap_or_default());
             marker = page.next_marker.filter(|marker| !marker.is_empty());
             if marker.is_none() {
                 return Ok(rules);
             }
         }
-        Err(CallError::incomplete(OPERATION, "an end: too many pages"))
+        Err(CallError::incomplete(DESCRIBE_RULES, "an end: too many pages"))
     }
 
     async fn listeners(&self, which: Which, urgency: Urgency) -> Result<Vec<types::Listener>, CallError> {
-        const OPERATION: &str = "DescribeListeners";
+        self.turn(DESCRIBE_LISTENERS, urgency).await?;
+        self.listeners_in_turn(which, urgency).await
+    }
+
+    /// Like [`listeners`](Self::listeners), when the first page already has its turn.
+    async fn listeners_in_turn(
+        &self,
+        which: Which,
+        urgency: Urgency,
+    ) -> Result<Vec<types::Listener>, CallError> {
         let (arns, load_balancer) = which.split();
         let mut listeners = Vec::new();
         let mut marker = None;
-        for _ in 0..MOST_PAGES {
-            self.limiter.turn(OPERATION, Family::ElbRead, urgency).await?;
+        for page in 0..MOST_PAGES {
+            if page > 0 {
+                self.turn(DESCRIBE_LISTENERS, urgency).await?;
+            }
             let page = self
                 .client
                 .describe_listeners()
@@ -251,14 +285,14 @@ impl Elb {
                 .set_marker(marker)
                 .send()
                 .await
-                .map_err(|error| CallError::of_read(OPERATION, &error))?;
+                .map_err(|error| CallError::of_read(DESCRIBE_LISTENERS, &error))?;
             listeners.extend(page.listeners.unwrap_or_default());
             marker = page.next_marker.filter(|marker| !marker.is_empty());
             if marker.is_none() {
                 return Ok(listeners);
             }
         }
-        Err(CallError::incomplete(OPERATION, "an end: too many pages"))
+        Err(CallError::incomplete(DESCRIBE_LISTENERS, "an end: too many pages"))
     }
 
     /// Everything of the load balancers of both groups that concerns this service.
@@ -328,7 +362,7 @@ impl Elb {
     /// At most two, so that one page holds them.
     async fn target_groups(&self, arns: Vec<String>) -> Result<Vec<types::TargetGroup>, CallError> {
         const OPERATION: &str = "DescribeTargetGroups";
-        self.limiter.turn(OPERATION, Family::ElbRead, Urgency::Look).await?;
+        self.turn(OPERATION, Urgency::Look).await?;
         let wanted = arns.len();
         let answer = self.client.describe_target_groups().set_target_group_arns(Some(arns)).send().await;
         let found = answer.map_err(|error| CallError::of_read(OPERATION, &error))?.target_groups;
@@ -341,7 +375,7 @@ impl Elb {
     /// The targets of one group, counted by state. One call of the scarce bucket (`aws-facts.md` §4.2).
     pub async fn targets(&self, group: &Arn) -> Result<Targets, CallError> {
         const OPERATION: &str = "DescribeTargetHealth";
-        self.limiter.turn(OPERATION, Family::ElbRead, Urgency::Look).await?;
+        self.turn(OPERATION, Urgency::Look).await?;
         let answer = self.client.describe_target_health().target_group_arn(group.as_str()).send().await;
         let answer = answer.map_err(|error| CallError::of_read(OPERATION, &error))?;
         let mut targets = Targets::default();

@@ -48,7 +48,7 @@ pub enum Cause {
     #[error("not sent: the lease no longer allows a write")]
     NoLease,
     /// Our own request budget stopped it before it was sent.
-    #[error("not sent: local budget for this API is used up")]
+    #[error("not sent: our own request budget for it ran out")]
     Budget,
     /// Sent, but no answer that can be understood: timed out, reset, cut off, malformed.
     #[error("no answer: {0}")]

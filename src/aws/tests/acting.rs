@@ -276,7 +276,7 @@ async fn forward_writes_stop_at_the_reserve_and_rollbacks_go_on() {
     }
     let answer = cloud.carry_out(&plan(1), &step, &permit()).await;
     let Answer::Refused { class: RefusalClass::Throttled, message } = answer else { panic!("{answer:?}") };
-    assert!(message.contains("local budget"), "{message}");
+    assert!(message.contains("our own request budget"), "{message}");
     assert_eq!(written.num_calls(), 5);
     let back = weigh("public", Shares { a: 100, b: 0 }, None);
     let answer = cloud.carry_out(&plan(1), &back, &permit()).await;

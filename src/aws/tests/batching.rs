@@ -2,17 +2,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::time::{Duration, Instant, sleep};
 
 use crate::aws::batch::{Batcher, Source, Suspects};
+use crate::aws::budget::{Family, Limiter, Rates, Urgency};
 use crate::aws::error::CallError;
 use crate::model::Seen;
+use crate::ports::Clock;
 use crate::records::Span;
 
 type Call = (Vec<u32>, oneshot::Sender<()>);
 
-/// Tells the test of every call and answers when the test says so.
+/// Tells the test of every call and answers when the test says so; takes its turns from the test.
 struct Held {
+    turns: Arc<Semaphore>,
     calls: mpsc::UnboundedSender<Call>,
 }
 
@@ -23,6 +27,11 @@ impl Source for Held {
 
     fn divide(&self, keys: BTreeSet<u32>, suspects: &Suspects<u32>) -> Vec<Vec<u32>> {
         suspects.divide(keys, 10)
+    }
+
+    async fn turn(&self) -> Result<(), CallError> {
+        self.turns.acquire().await.unwrap().forget();
+        Ok(())
     }
 
     async fn describe(&self, keys: &[u32]) -> Result<BTreeMap<u32, Seen<u32>>, CallError> {
@@ -38,8 +47,15 @@ impl Source for Held {
 }
 
 fn held(window: Span) -> (Arc<Batcher<Held>>, Arc<Mutex<mpsc::UnboundedReceiver<Call>>>) {
+    held_with(window, Arc::new(Semaphore::new(1_000)))
+}
+
+fn held_with(
+    window: Span,
+    turns: Arc<Semaphore>,
+) -> (Arc<Batcher<Held>>, Arc<Mutex<mpsc::UnboundedReceiver<Call>>>) {
     let (calls, told) = mpsc::unbounded_channel();
-    (Arc::new(Batcher::new(Held { calls }, window)), Arc::new(Mutex::new(told)))
+    (Arc::new(Batcher::new(Held { turns, calls }, window)), Arc::new(Mutex::new(told)))
 }
 
 fn ask(batcher: &Arc<Batcher<Held>>, keys: &[u32]) -> tokio::task::JoinHandle<BTreeMap<u32, Seen<u32>>> {
@@ -122,4 +138,112 @@ async fn asking_nothing_costs_nothing() {
     let (batcher, calls) = held(Span::ZERO);
     assert!(batcher.ask(BTreeSet::new()).await.is_empty());
     assert!(calls.lock().await.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_while_a_round_waits_for_its_turn_joins_it() {
+    let turns = Arc::new(Semaphore::new(0));
+    let (batcher, calls) = held_with(Span::from_millis(15), Arc::clone(&turns));
+    let mut calls = calls.lock().await;
+    let mut asked = Vec::new();
+    for key in 0..12 {
+        asked.push(ask(&batcher, &[key]));
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(calls.try_recv().is_err(), "no turn, no call");
+    turns.add_permits(1);
+    let (keys, answer) = calls.recv().await.unwrap();
+    assert_eq!(keys, (0..10).collect::<Vec<_>>(), "one turn for all of them");
+    answer.send(()).unwrap();
+    let late = ask(&batcher, &[0]);
+    sleep(Duration::from_secs(1)).await;
+    assert!(calls.try_recv().is_err(), "each further call needs a turn of its own");
+    turns.add_permits(2);
+    for expected in [vec![10, 11], vec![0]] {
+        let (keys, answer) = calls.recv().await.unwrap();
+        assert_eq!(keys, expected, "first come, first served, and no answer from before the question");
+        answer.send(()).unwrap();
+    }
+    for (key, asked) in (0..12).zip(asked) {
+        assert_eq!(asked.await.unwrap(), BTreeMap::from([(key, Seen::Known(key * 2))]));
+    }
+    assert_eq!(late.await.unwrap(), BTreeMap::from([(0, Seen::Known(0))]));
+}
+
+/// Tokio's clock, which a test may pause.
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::UNIX_EPOCH
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap()
+    }
+}
+
+/// Answers after a while, with the budget of `DescribeAlarms`.
+struct Alarms(Limiter);
+
+#[async_trait]
+impl Source for Alarms {
+    type Key = u32;
+    type Item = u32;
+
+    fn divide(&self, keys: BTreeSet<u32>, suspects: &Suspects<u32>) -> Vec<Vec<u32>> {
+        suspects.divide(keys, 100)
+    }
+
+    async fn turn(&self) -> Result<(), CallError> {
+        self.0.turn("DescribeAlarms", Family::Alarms, Urgency::Look).await
+    }
+
+    async fn describe(&self, keys: &[u32]) -> Result<BTreeMap<u32, Seen<u32>>, CallError> {
+        sleep(Duration::from_millis(40)).await;
+        Ok(keys.iter().map(|key| (*key, Seen::Known(*key))).collect())
+    }
+
+    fn absence(&self, _: &CallError) -> Option<u32> {
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_services_that_poll_out_of_step_share_the_few_calls_of_the_budget() {
+    // One refill takes a third of a second. Were several rounds to wait for it at a time, some would lose the race
+    // for it again and again; the default patience merely makes that rarer.
+    let rates = Rates { longest_wait: Span::from_millis(500), ..Rates::default() };
+    let limiter = Limiter::new(&rates, Arc::new(TokioClock(Instant::now())));
+    let batcher = Arc::new(Batcher::new(Alarms(limiter.clone()), Span::from_millis(15)));
+    let services = (0..60).map(|service| {
+        let batcher = Arc::clone(&batcher);
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(17 * u64::from(service))).await;
+            for _ in 0..50 {
+                let alarms = BTreeSet::from([service * 3, service * 3 + 1, service * 3 + 2]);
+                for (alarm, seen) in batcher.ask(alarms).await {
+                    assert_eq!(seen, Seen::Known(alarm));
+                }
+                sleep(Duration::from_millis(1_000 + u64::from(service))).await;
+            }
+        })
+    });
+    for service in services.collect::<Vec<_>>() {
+        service.await.unwrap();
+    }
+    assert!(limiter.calls()["DescribeAlarms"] < 60 * 50 / 5, "{:?}", limiter.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_ran_out_is_said_to_be_ours() {
+    let rates = Rates { longest_wait: Span::ZERO, ..Rates::default() };
+    let limiter = Limiter::new(&rates, Arc::new(TokioClock(Instant::now())));
+    while limiter.turn("DescribeAlarms", Family::Alarms, Urgency::Look).await.is_ok() {}
+    let batcher = Batcher::new(Alarms(limiter), Span::ZERO);
+    let seen = batcher.ask_one(1).await;
+    let ours = "DescribeAlarms: not sent: our own request budget for it ran out";
+    assert_eq!(seen, Seen::Unknown(ours.to_owned()));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(batcher.ask_one(1).await, Seen::Known(1), "the next round has a turn of its own");
 }
