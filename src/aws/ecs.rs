@@ -74,12 +74,11 @@ impl Source for Services {
         let mut found: BTreeMap<String, Seen<ServiceAnswer>> = BTreeMap::new();
         for failure in answer.failures() {
             let reason = failure.reason().unwrap_or("no reason given");
-            let seen = match reason {
-                "MISSING" => Seen::Known(None),
-                _ => {
-                    let detail = failure.detail().unwrap_or_default();
-                    Seen::Unknown(format!("{DESCRIBE_SERVICES}: {reason} {detail}"))
-                }
+            let seen = if reason == "MISSING" {
+                Seen::Known(None)
+            } else {
+                let detail = failure.detail().unwrap_or_default();
+                Seen::Unknown(format!("{DESCRIBE_SERVICES}: {reason} {detail}"))
             };
             found.insert(failure.arn().unwrap_or_default().to_owned(), seen);
         }

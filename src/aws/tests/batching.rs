@@ -211,7 +211,10 @@ impl Source for Alarms {
 
 #[tokio::test(start_paused = true)]
 async fn many_services_that_poll_out_of_step_share_the_few_calls_of_the_budget() {
-    let limiter = Limiter::new(&Rates::default(), Arc::new(TokioClock(Instant::now())));
+    // One refill takes a third of a second. Were several rounds to wait for it at a time, some would lose the race
+    // for it again and again; the default patience merely makes that rarer.
+    let rates = Rates { longest_wait: Span::from_millis(500), ..Rates::default() };
+    let limiter = Limiter::new(&rates, Arc::new(TokioClock(Instant::now())));
     let batcher = Arc::new(Batcher::new(Alarms(limiter.clone()), Span::from_millis(15)));
     let services = (0..60).map(|service| {
         let batcher = Arc::clone(&batcher);
