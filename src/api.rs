@@ -84,6 +84,7 @@ async fn reads_only() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "ReadsOnly", message)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the payload over")]
 fn panicked(payload: Box<dyn std::any::Any + Send>) -> axum::response::Response {
     use axum::response::IntoResponse as _;
     let what = crate::controller::trouble::panic_text(payload.as_ref());

@@ -67,7 +67,7 @@ impl Desk for Fake {
     async fn ended(&self, _: &ServiceKey, _: u16, after: Option<&str>) -> Result<HistoryPage, StoreError> {
         // One item a page, so that pages are followed.
         let memory = self.lock();
-        let index: usize = after.map_or(0, |after| after.parse().unwrap());
+        let index: usize = after.and_then(|after| after.parse().ok()).unwrap_or(0);
         let items: Vec<HistoryItem> = memory.history.iter().skip(index).take(1).cloned().collect();
         let more = index + 1 < memory.history.len();
         Ok(HistoryPage { items, next: more.then(|| (index + 1).to_string()) })

@@ -28,7 +28,7 @@ pub(super) fn repeat(pass: &mut Pass<'_>) -> Option<Next> {
         pass.facts.outstanding.iter().map(|(resource, entry)| (resource.clone(), entry.clone())).collect();
     all.into_iter().find_map(|(resource, entry)| match resource {
         Resource::NewTaskSet(external_id) => creation(pass, &external_id, &entry),
-        Resource::Route(route) => weights(pass, &route, entry.effect),
+        Resource::Route(route) => weights(pass, &route, &entry.effect),
         Resource::Primary => primary(pass, entry.effect),
         Resource::TaskSet(_) => scale(pass, entry.effect),
     })
@@ -58,8 +58,8 @@ fn creation(pass: &mut Pass<'_>, external_id: &str, entry: &Outstanding) -> Opti
     Some(pass.act(entry.effect.clone(), false))
 }
 
-fn weights(pass: &mut Pass<'_>, route: &str, effect: Effect) -> Option<Next> {
-    let Effect::SetWeights { shares, .. } = effect else { return None };
+fn weights(pass: &mut Pass<'_>, route: &str, effect: &Effect) -> Option<Next> {
+    let Effect::SetWeights { shares, .. } = *effect else { return None };
     // With no release in flight only one thing is right: everything on the version that serves.
     let shares = match (pass.release(), &pass.facts.stable) {
         (Some(_), _) => shares,
