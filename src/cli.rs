@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigArgs, ConfigError};
 use crate::daemon::{DaemonError, DaemonSettings};
+use crate::demo::DemoArgs;
 use crate::ports::{Clock, StoreError};
 use crate::records::{ServiceKey, Span};
 use crate::sandbox::plane::PlaneSettings;
@@ -142,20 +143,6 @@ pub struct SandboxArgs {
     leak_per_mille: u32,
 }
 
-/// Arguments of `demo`.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct DemoArgs {
-    /// Seconds instead of minutes: shorter waits in the records, a faster sandbox; nothing is skipped
-    #[arg(long)]
-    pub fast: bool,
-    /// Port of the sandbox's AWS endpoint; 0 takes a free one
-    #[arg(long, default_value_t = 0)]
-    pub port: u16,
-    /// Keep everything running after the story, until Ctrl-C
-    #[arg(long)]
-    pub stay: bool,
-}
-
 /// The kinds of record that can be named on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
@@ -212,6 +199,9 @@ pub enum CliError {
     /// The sandbox ended badly.
     #[error("the sandbox failed")]
     Sandbox(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The demo could not be told.
+    #[error("the demo failed")]
+    Demo(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl CliError {
@@ -243,7 +233,10 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Sandbox(args) => serve_sandbox(args).await?,
         Command::CreateTables(args) => create_tables(&args).await?,
         Command::Run(args) => run_daemon(&args).await?,
-        Command::Demo(_) => return Err(CliError::Unfit("this build has no demo in it".to_owned())),
+        Command::Demo(args) => {
+            let told = crate::demo::run(args, until_terminated()).await;
+            return told.map_err(|error| CliError::Demo(Box::new(error)));
+        }
         other => on_tables(other).await?,
     };
     Ok(ExitCode::from(code))
@@ -314,13 +307,7 @@ async fn run_daemon(args: &ConfigArgs) -> Result<u8, CliError> {
     let config = Config::load(args)?;
     crate::telemetry::start_logging(config.log).map_err(|error| CliError::Daemon(Box::new(error)))?;
     let sdk = crate::aws::load_config(config.lease.operation).await;
-    let shutdown = CancellationToken::new();
-    let on_signal = shutdown.clone();
-    tokio::spawn(async move {
-        terminated().await;
-        on_signal.cancel();
-    });
-    let started = crate::daemon::start(DaemonSettings { config, sdk }, shutdown).await;
+    let started = crate::daemon::start(DaemonSettings { config, sdk }, until_terminated()).await;
     let daemon = started.map_err(|error: DaemonError| CliError::Daemon(Box::new(error)))?;
     daemon.stopped().await.map_err(|error| CliError::Daemon(Box::new(error)))?;
     Ok(0)
@@ -331,17 +318,22 @@ async fn serve_sandbox(args: SandboxArgs) -> Result<u8, CliError> {
     let plane = PlaneSettings { leak_per_mille, ..PlaneSettings::default() };
     let settings =
         SandboxSettings { port, speed, account, region: region.clone(), throttling, call_log, plane };
+    let ended = sandbox::run(settings, until_terminated(), |sandbox| {
+        println!("sandbox ready: export AWS_ENDPOINT_URL={} AWS_REGION={region}", sandbox.endpoint());
+    });
+    ended.await.map_err(|error| CliError::Sandbox(Box::new(error)))?;
+    Ok(0)
+}
+
+/// Cancelled at the first SIGINT or SIGTERM.
+fn until_terminated() -> CancellationToken {
     let shutdown = CancellationToken::new();
     let on_signal = shutdown.clone();
     tokio::spawn(async move {
         terminated().await;
         on_signal.cancel();
     });
-    let ended = sandbox::run(settings, shutdown, |sandbox| {
-        println!("sandbox ready: export AWS_ENDPOINT_URL={} AWS_REGION={region}", sandbox.endpoint());
-    });
-    ended.await.map_err(|error| CliError::Sandbox(Box::new(error)))?;
-    Ok(0)
+    shutdown
 }
 
 /// Returns at the first SIGINT or SIGTERM.

@@ -104,17 +104,25 @@ class Verdict:
 
 
 def phases(writes: Iterable[Write], propagation: float) -> list[Phase]:
-    """The times in which the weights are known: from an acknowledgement plus propagation to the next write."""
-    ordered = sorted(writes, key=lambda write: write.sent)
+    """The times in which the weights are known: from an acknowledgement plus propagation to the next write.
+
+    The next write is the first that may take effect later, wherever it was sent: while one is under way whose
+    answer is not in, nothing is known.
+    """
+    ordered = list(writes)
     found = []
     for index, write in enumerate(ordered):
         if write.acked is None:
             continue
-        after = ordered[index + 1].sent if index + 1 < len(ordered) else math.inf
-        begin = write.acked + propagation
-        if begin < after:
-            found.append(Phase(begin, after, write.weights))
-    return found
+        later = (
+            other.sent
+            for place, other in enumerate(ordered)
+            if place != index and (other.acked > write.acked if other.acked is not None else other.sent > write.sent)
+        )
+        begin, end = write.acked + propagation, min(later, default=math.inf)
+        if begin < end:
+            found.append(Phase(begin, end, write.weights))
+    return sorted(found, key=lambda phase: phase.begin)
 
 
 def _weight_of(revision: str, weights: dict[str, int], placements: Sequence[Placement]) -> float:

@@ -18,6 +18,9 @@ OUR_KEY = "AKIDSCENARIO"
 NAMESPACE = "scenario"
 CLUSTER = "prod"
 
+#: A held call takes effect at most so many seconds before its record's end.
+HELD_CALL = 0.1
+
 _to_dynamodb, _from_dynamodb = TypeSerializer(), TypeDeserializer()
 
 
@@ -121,10 +124,16 @@ class Region:
         """DeleteItem."""
         self.dynamodb.delete_item(TableName=table, Key=item({"pk": pk, "sk": sk}))
 
-    def get(self, table: str, pk: str, sk: str) -> dict:
-        """GetItem; an empty document when there is none."""
-        answer = self.dynamodb.get_item(TableName=table, Key=item({"pk": pk, "sk": sk}), ConsistentRead=True)
-        return document(answer.get("Item"))
+    def get(self, table: str, pk: str, sk: str, attribute: str) -> Any:
+        """One attribute by GetItem; `None` when there is no item or it has none of that name."""
+        answer = self.dynamodb.get_item(
+            TableName=table,
+            Key=item({"pk": pk, "sk": sk}),
+            ConsistentRead=True,
+            ProjectionExpression="#attribute",
+            ExpressionAttributeNames={"#attribute": attribute},
+        )
+        return document(answer.get("Item")).get(attribute)
 
     # --- services
 
@@ -325,7 +334,9 @@ def writes(log: CallLog, service: Service, rule: Optional[str] = None) -> list[W
             # Refused: nothing changed.
             continue
         acked = call.ended if call.done else None
-        found.append(Write(call.began, acked, weights_of(service, call.parameters["Actions"])))
+        # A call that was held back took effect when it was let go, not when it came.
+        sent = call.ended - HELD_CALL if "hold" in call.faults else call.began
+        found.append(Write(sent, acked, weights_of(service, call.parameters["Actions"])))
     return found
 
 

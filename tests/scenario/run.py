@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import harness  # noqa: E402
 import stories  # noqa: E402
 
-MODULES = ["kills", "hands", "mutant", "burning", "refusals", "releases"]
+MODULES = ["kills", "hands", "mutant", "seams", "burning", "refusals", "releases"]
 
 
 def arguments() -> argparse.Namespace:

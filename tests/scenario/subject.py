@@ -44,10 +44,6 @@ class World:
         daemon = Daemon(pointsman, directory, sandbox.endpoint, tables, name)
         return cls(pointsman, directory, sandbox, region, tables, daemon)
 
-    def another(self, name: str) -> "World":
-        """Another installation in the same region, with tables and a daemon of its own."""
-        return World.create(self.pointsman, self.directory, self.sandbox, self.region, name)
-
     def subject(self, name: str, **spec: Any) -> "Subject":
         """A new service that this installation manages."""
         subject = Subject(self, self.region.create_service(name))
@@ -153,8 +149,8 @@ class Subject:
 
     def status(self) -> dict:
         """What the `ReleaseStatus` document in the state item says; empty before the first pass."""
-        item = self.region.get(self.tables.state, f"state#{NAMESPACE}/{self.name}", "current")
-        return item.get("status", {}).get("status", {})
+        told = self.region.get(self.tables.state, f"state#{NAMESPACE}/{self.name}", "current", "status")
+        return (told or {}).get("status", {})
 
     def release(self) -> dict:
         """The release in flight, or the last one."""
@@ -289,7 +285,7 @@ class TaskSetWatch:
         self._thread = threading.Thread(target=self._run, name="task-sets", daemon=True)
 
     def _run(self) -> None:
-        while not self._stop.wait(0.1):
+        while not self._stop.wait(0.2):
             self.most = max(self.most, len(self._subject.region.task_sets(self._subject.service)))
 
     def __enter__(self) -> "TaskSetWatch":

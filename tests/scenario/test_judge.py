@@ -90,6 +90,11 @@ class TheJudge(unittest.TestCase):
         self.assertEqual([(phase.begin, phase.end) for phase in phases(unknown, 1.0)][0], (1.1, 50.0))
         self.assertEqual(judge([request(60.0, "web:2")], unknown, PLACED, 1.0).leaks, [])
 
+    def test_knows_no_weights_while_a_write_is_under_way_that_another_has_overtaken(self):
+        slow = Write(90.0, 150.0, {"a": 50, "b": 50})
+        known = [(phase.begin, phase.end, phase.weights["b"]) for phase in phases([*CANARY, slow], 1.0)]
+        self.assertEqual(known, [(1.1, 90.0, 0), (151.0, 200.0, 50), (201.1, float("inf"), 100)])
+
     def test_allows_a_revision_that_came_back_in_the_other_group(self):
         placed = [*PLACED, Placement("web:1", "b")]
         self.assertEqual(judge([request(250.0, "web:1")], CANARY, placed, 1.0).leaks, [])

@@ -1,8 +1,15 @@
-"""Sends HTTP traffic from several threads and keeps what came back, request by request."""
+"""Sends HTTP traffic from several threads and keeps what came back, request by request.
+
+Each traffic is a process of its own, so that many clients do not wait for each other's interpreter: this file,
+run as a program, sends until its standard input is closed and prints what it saw.
+"""
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from typing import Optional
@@ -13,6 +20,8 @@ from judge import Request
 TIMEOUT = 10.0
 #: Requests kept by one traffic; it stops sending beyond.
 REQUESTS_MAX = 300_000
+#: Between two reports of a traffic process, in seconds.
+REPORT_EVERY = 0.1
 #: An answer's head and body are far smaller.
 ANSWER_BYTES_MAX = 64 * 1024
 
@@ -78,9 +87,48 @@ class Traffic:
     `rate` is requests per second over all threads; `None` sends as fast as answers come.
     """
 
-    def __init__(self, port: int, rate: Optional[float] = 210.0, path: str = "/", headers: str = ""):
+    def __init__(self, port: int, rate: Optional[float] = 210.0):
+        self._command = [sys.executable, __file__, str(port), str(rate or 0)]
+        self._seen: list[Request] = []
+        self._child: Optional[subprocess.Popen] = None
+        self._reader = threading.Thread(target=self._read, name=f"traffic-{port}", daemon=True)
+
+    def __enter__(self) -> "Traffic":
+        self._child = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the traffic; every request that was begun is answered or timed out."""
+        self._child.stdin.close()
+        self._reader.join(timeout=3 * TIMEOUT)
+        if self._child.poll() is None:
+            self._child.kill()
+        self._child.wait(timeout=TIMEOUT)
+
+    def _read(self) -> None:
+        for line in self._child.stdout:
+            self._seen.extend(Request(*one) for one in json.loads(line))
+        # The process has ended or is about to.
+        self._child.wait(timeout=TIMEOUT)
+
+    def requests(self) -> list[Request]:
+        """Everything so far, by start; what the last moment brought may be missing while it goes on."""
+        return sorted(self._seen, key=lambda one: one.start)
+
+    def count(self) -> int:
+        """How many requests so far."""
+        return len(self._seen)
+
+
+class Sender:
+    """The threads of one traffic process."""
+
+    def __init__(self, port: int, rate: float):
         self._port = port
-        self._head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}"
+        self._head = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
         self._stop = threading.Event()
         self._kept: list[list[Request]] = []
         self._threads = []
@@ -89,43 +137,32 @@ class Traffic:
             kept: list[Request] = []
             self._kept.append(kept)
             pause = 4.0 / rate if rate else 0.0
-            thread = threading.Thread(
-                target=self._run, args=(kept, fresh, pause, place), name=f"traffic-{port}-{place}", daemon=True
-            )
+            thread = threading.Thread(target=self._run, args=(kept, fresh, pause, place), daemon=True)
             self._threads.append(thread)
 
-    def __enter__(self) -> "Traffic":
+    def send(self) -> None:
+        """Sends and reports until standard input ends."""
+        told = [0] * len(self._kept)
+        threading.Thread(target=self._until_told, daemon=True).start()
         for thread in self._threads:
             thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Ends the traffic; every request that was begun is answered or timed out."""
-        self._stop.set()
+        while not self._stop.wait(REPORT_EVERY):
+            self._report(told)
         for thread in self._threads:
             thread.join(timeout=2 * TIMEOUT)
+        self._report(told)
 
-    def requests(self) -> list[Request]:
-        """Everything so far, by start."""
-        return sorted((request for kept in self._kept for request in list(kept)), key=lambda one: one.start)
+    def _until_told(self) -> None:
+        sys.stdin.read()
+        self._stop.set()
 
-    def count(self) -> int:
-        """How many requests so far."""
-        return sum(len(kept) for kept in self._kept)
-
-    def recent(self, seconds: float) -> list[Request]:
-        """The requests that began in the last so many seconds."""
-        since = time.time() - seconds
-        found = []
-        for kept in self._kept:
-            for request in reversed(kept):
-                if request.start < since:
-                    break
-                found.append(request)
-        return found
+    def _report(self, told: list[int]) -> None:
+        news = []
+        for index, kept in enumerate(self._kept):
+            until = len(kept)
+            news.extend(kept[told[index] : until])
+            told[index] = until
+        print(json.dumps(news), flush=True)
 
     def _run(self, kept: list[Request], fresh: bool, pause: float, place: int) -> None:
         ending = "Connection: close\r\n\r\n" if fresh else "\r\n"
@@ -177,3 +214,7 @@ class Traffic:
             connection.close()
             return seen, None
         return seen, connection
+
+
+if __name__ == "__main__":
+    Sender(int(sys.argv[1]), float(sys.argv[2])).send()

@@ -13,15 +13,14 @@ from subject import World
 
 
 class Stage:
-    """What stories share: one sandbox, and one installation in it. Made when first asked for."""
+    """What stories share: one sandbox, made when first asked for, and the duty to end all processes."""
 
-    def __init__(self, pointsman: Path, directory: Path, thorough: bool = False):
-        self.pointsman, self.directory, self.thorough = pointsman, directory, thorough
+    def __init__(self, pointsman: Path, directory: Path):
+        self.pointsman, self.directory = pointsman, directory
         self._lock = threading.Lock()
         self._worlds: list[World] = []
         self._sandboxes: list[Sandbox] = []
-        self._base: Optional[World] = None
-        self._shared: Optional[World] = None
+        self._shared: Optional[tuple[Sandbox, Region]] = None
 
     def sandbox(self, name: str, leak_per_mille: int = 0) -> World:
         """A sandbox of its own with an installation whose daemon does not run yet."""
@@ -31,28 +30,27 @@ class Stage:
         world = World.create(self.pointsman, self.directory, sandbox, Region(sandbox.endpoint), name)
         return self._keep(world)
 
-    def shared(self) -> World:
-        """The installation that most stories share."""
-        base = self._common()
-        with self._lock:
-            if self._shared is None:
-                base.daemon.start()
-                self._shared = base
-            return base
+    def running(self, name: str) -> World:
+        """An installation with its own tables in the shared sandbox, its daemon running.
+
+        One for each story: a daemon keeps to AWS's request rates, which polls of 300 ms soon use up.
+        """
+        world = self.installation(name)
+        world.daemon.start()
+        return world
 
     def installation(self, name: str) -> World:
         """An installation with its own tables in the shared sandbox; its daemon does not run yet."""
-        return self._keep(self._common().another(name))
+        sandbox, region = self._common()
+        return self._keep(World.create(self.pointsman, self.directory, sandbox, region, name))
 
-    def _common(self) -> World:
+    def _common(self) -> tuple[Sandbox, Region]:
         with self._lock:
-            if self._base is None:
+            if self._shared is None:
                 sandbox = Sandbox(self.pointsman, self.directory)
                 self._sandboxes.append(sandbox)
-                region = Region(sandbox.endpoint)
-                self._base = World.create(self.pointsman, self.directory, sandbox, region, "shared")
-                self._worlds.append(self._base)
-            return self._base
+                self._shared = sandbox, Region(sandbox.endpoint)
+            return self._shared
 
     def _keep(self, world: World) -> World:
         with self._lock:

@@ -17,7 +17,7 @@ def _all_back(subject: Subject, stable: str, candidate: str, traffic) -> str:
     others = [one for one in verdict.failed if one.revision != candidate]
     check(not others, f"only {candidate} should fail requests, but {len(others)} others did: {others[:1]}")
     after = subject.production_writes()[-1].ended + 1.0
-    until("traffic after the way back", lambda: any(one.start > after for one in traffic.recent(5)), 10)
+    until("traffic after the way back", lambda: any(one.start > after for one in traffic.requests()[-20:]), 10)
     late = {(one.status, one.revision) for one in traffic.requests() if one.start > after}
     check(late == {(200, stable)}, f"after the way back only {stable} should answer, got {late}")
     left = [one["taskDefinition"].rpartition("/")[2] for one in subject.region.task_sets(subject.service)]
@@ -29,7 +29,7 @@ def _all_back(subject: Subject, stable: str, candidate: str, traffic) -> str:
 
 @story("an alarm that real traffic fired rolls the bad version back")
 def alarm(stage: Stage) -> str:
-    subject = stage.shared().subject("alarmrel")
+    subject = stage.running("alarmrel").subject("alarmrel")
     stable = subject.first_release()
     # Longer bakes: an alarm needs a period of metrics and its evaluation.
     subject.manage(strategies={"canary": {"canary": {"weight": 10, "bake": "20s"}}}, releaseMayChoose=["canary"])
@@ -47,8 +47,7 @@ def alarm(stage: Stage) -> str:
 
 @story("an ALARM that came and went while the daemon was away rolls the release back")
 def flap(stage: Stage) -> str:
-    world = stage.installation("flap")
-    world.daemon.start()
+    world = stage.running("flap")
     strategies = {"canary": {"canary": {"weight": 10, "bake": "15s"}}}
     subject = world.subject("flaprel", strategies=strategies, releaseMayChoose=["canary"])
     stable = subject.first_release()
@@ -72,7 +71,7 @@ def flap(stage: Stage) -> str:
 @story("a record deleted in flight brings all weight back to stable")
 def deleted(stage: Stage) -> str:
     strategies = {"canary": {"canary": {"weight": 10, "bake": "30s"}}}
-    subject = stage.shared().subject("deletedrel", strategies=strategies, releaseMayChoose=["canary"])
+    subject = stage.running("deletedrel").subject("deletedrel", strategies=strategies, releaseMayChoose=["canary"])
     stable = subject.first_release()
     candidate = subject.revision()
     with subject.steady_traffic(rate=60) as traffic:
@@ -88,7 +87,7 @@ def deleted(stage: Stage) -> str:
 
 @story("a version that crashes on boot, or is never healthy, fails without production weight")
 def stillborn(stage: Stage) -> str:
-    subject = stage.shared().subject("stillborn")
+    subject = stage.running("stillborn").subject("stillborn")
     stable = subject.first_release()
     deadlines = {**subject.managed_service()["spec"]["deadlines"], "prepare": "8s"}
     subject.manage(deadlines=deadlines)

@@ -99,7 +99,7 @@ RELEASE_CASES = [
 
 @story("what cannot work is refused by code and field, touches nothing, and the next valid record succeeds")
 def refusals(stage: Stage) -> str:
-    subject = stage.shared().subject("refused", releaseMayChoose=["canary"])
+    subject = stage.running("refused").subject("refused", releaseMayChoose=["canary"])
     stable = subject.first_release()
     for case in RELEASE_CASES:
         _refused(subject, case)
@@ -130,7 +130,7 @@ def _refused(subject: Subject, case: Case) -> None:
 
 @story("a ManagedService with a text for a number says so in its status, and works once mended")
 def misshapen_service(stage: Stage) -> str:
-    world = stage.shared()
+    world = stage.running("misshapen")
     subject = world.subject("misshapen", strategies={"canary": {"canary": {"weight": "10", "bake": "4s"}}})
     request, mark = subject.desire(subject.revision()), subject.mark()
 
@@ -151,7 +151,7 @@ def misshapen_service(stage: Stage) -> str:
 
 @story("a service of another controller, or of another owner, is refused and left alone")
 def foreign_service(stage: Stage) -> str:
-    world = stage.shared()
+    world = stage.running("foreign")
     rolling = Subject(world, world.region.create_service("rolling", controller="ECS"))
     rolling.manage()
     mark = rolling.mark()

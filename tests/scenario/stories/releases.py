@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from harness import check, until
+import time
+
+from harness import check, holds_for, until
 from stories import Stage, story
 from subject import CLEANUP_TIMEOUT, TaskSetWatch
 
 
 @story("a first release takes an empty service to its first version")
 def first(stage: Stage) -> str:
-    subject = stage.shared().subject("firstrel")
+    subject = stage.running("firstrel").subject("firstrel")
     check(not subject.region.task_sets(subject.service), "the service should begin without task sets")
     revision = subject.first_release()
     with subject.steady_traffic(rate=100) as traffic:
@@ -20,12 +22,17 @@ def first(stage: Stage) -> str:
     check(len(creations) == 1, f"one CreateTaskSet is enough, there were {len(creations)}")
     primary = [one for one in subject.region.task_sets(subject.service) if one["status"] == "PRIMARY"]
     check(len(primary) == 1, "the first version should be PRIMARY")
-    return f"{traffic.count()} answers"
+    subject.await_settled()
+    mark = subject.mark()
+    holds_for("the settled service stays as it is", lambda: not subject.moves(mark), 3)
+    return f"{traffic.count()} answers, then quiet"
 
 
 @story("a canary goes to Succeeded, each weight with its share, no request failed or leaked")
 def canary(stage: Stage) -> str:
-    subject = stage.shared().subject("canaryrel")
+    # A bake that brings enough requests for a share also on a busy machine.
+    strategies = {"canary": {"canary": {"weight": 10, "bake": "8s"}}}
+    subject = stage.running("canaryrel").subject("canaryrel", strategies=strategies, releaseMayChoose=["canary"])
     old = subject.first_release()
     new = subject.revision(START_DELAY="1s", LATENCY="5ms")
     with subject.steady_traffic() as traffic:
@@ -46,13 +53,13 @@ def canary(stage: Stage) -> str:
 
 @story("editing back to the retained version returns in one weight write, without a new task set")
 def retention(stage: Stage) -> str:
-    subject = stage.shared().subject("retainrel", retention="60s")
+    subject = stage.running("retainrel").subject("retainrel", retention="60s")
     old = subject.first_release()
     new = subject.revision()
     subject.release_and_wait(new, strategy="whole")
     check(subject.status()["retained"]["revision"] == old, f"{old} should be kept warm")
     mark = subject.mark()
-    with subject.steady_traffic() as traffic:
+    with subject.steady_traffic(rate=100) as traffic:
         request = subject.desire(old)
         until("the old version serves", lambda: subject.region.serving(subject.service) == old, 45)
         outcome = subject.await_outcome(request)
@@ -69,7 +76,7 @@ def retention(stage: Stage) -> str:
 @story("a newer request supersedes the one in flight and succeeds, with never three task sets")
 def supersede(stage: Stage) -> str:
     strategies = {"slow": {"canary": {"weight": 10, "bake": "30s"}}, "canary": {"canary": {"weight": 10, "bake": "4s"}}}
-    subject = stage.shared().subject(
+    subject = stage.running("supersede").subject(
         "supersede", strategies=strategies, defaultStrategy="canary", releaseMayChoose=["slow", "canary"]
     )
     first = subject.first_release()
@@ -94,7 +101,7 @@ def supersede(stage: Stage) -> str:
 @story("a pause waits for its promotion by command, and an abort by command goes back")
 def commands(stage: Stage) -> str:
     steps = [{"weight": 10, "bake": "1s"}, {"pause": {"timeout": "2m"}}]
-    subject = stage.shared().subject(
+    subject = stage.running("commandrel").subject(
         "commandrel", strategies={"paused": {"steps": steps}}, defaultStrategy="paused", releaseMayChoose=["paused"]
     )
     first = subject.first_release()
@@ -125,3 +132,15 @@ def _answered(subject, command: str) -> None:
     answers = {answer["id"]: answer for answer in subject.status()["commands"]}
     verdict = answers.get(command, {}).get("verdict")
     check(verdict == "Done", f"the command should be answered Done, it is {answers.get(command)}")
+
+
+@story("eight services of one daemon are released at the same time")
+def fleet(stage: Stage) -> str:
+    world = stage.running("fleet")
+    subjects = [world.subject(f"fleet{number}x") for number in range(8)]
+    began = time.monotonic()
+    requests = [subject.desire(subject.revision()) for subject in subjects]
+    for subject, request in zip(subjects, requests):
+        outcome = subject.await_outcome(request)
+        check(outcome["outcome"] == "Succeeded", f"{subject.name} should have succeeded: {outcome}")
+    return f"in {time.monotonic() - began:.0f} s"
