@@ -69,7 +69,10 @@ pub fn schema(args: &SchemaArgs, output: &mut Output) -> Result<u8, CliError> {
     };
     let Some((_, text)) = all.iter().find(|(name, _)| name == wanted || short(name) == *wanted) else {
         let names: Vec<String> = all.iter().map(|(name, _)| short(name)).collect();
-        return Err(CliError::Usage(format!("there is no schema {wanted:?}; there are: {}", names.join(", "))));
+        return Err(CliError::Usage(format!(
+            "there is no schema {wanted:?}; there are: {}",
+            names.join(", ")
+        )));
     };
     output.line(text.trim_end())?;
     Ok(0)

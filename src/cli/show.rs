@@ -244,7 +244,8 @@ impl Page<'_> {
         }
         if let Some(latched) = &release.latched {
             let text = format!("{}: {} {}", latched.cause, latched.detail, relative(self.now, latched.at));
-            rows.push(vec![cell("goes back"), toned(text, Tone::Bad)]);
+            let went = if in_flight(self.status) { "goes back" } else { "went back" };
+            rows.push(vec![cell(went), toned(text, Tone::Bad)]);
         }
         self.output.table(2, &rows)
     }
