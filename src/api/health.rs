@@ -50,7 +50,7 @@ pub(super) async fn healthz(State(sources): State<Sources>) -> Response {
 pub(super) async fn readyz(State(sources): State<Sources>) -> Response {
     let snapshot = sources.snapshot();
     let (ok, message) = match (snapshot.leading, snapshot.listed) {
-        (true, true) => (true, format!("{} services are looked after", snapshot.services.len())),
+        (true, true) => (true, "the lease is held, and its services are looked after".to_owned()),
         (true, false) => (false, "the lease is held, the services are not listed yet".to_owned()),
         (false, _) => (
             false,

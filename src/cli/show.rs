@@ -192,6 +192,12 @@ impl Page<'_> {
                 let otherwise = waiting.otherwise.as_deref().unwrap_or("gives up");
                 rows.push(vec![cell("else"), cell(format!("{}: {otherwise}", instant(self.now, deadline)))]);
             }
+        } else if let Some(last) = status.last_outcome.as_ref().filter(|_| status.phase == Phase::Refused) {
+            rows.push(vec![cell("why"), cell(&last.message)]);
+            rows.push(vec![
+                cell("then"),
+                cell("nothing, until the record is corrected; nothing was touched"),
+            ]);
         } else if status.phase == Phase::Settled {
             rows.push(vec![cell("why"), cell("nothing to do")]);
         }
@@ -238,7 +244,8 @@ impl Page<'_> {
         }
         if let Some(latched) = &release.latched {
             let text = format!("{}: {} {}", latched.cause, latched.detail, relative(self.now, latched.at));
-            rows.push(vec![cell("goes back"), toned(text, Tone::Bad)]);
+            let went = if in_flight(self.status) { "goes back" } else { "went back" };
+            rows.push(vec![cell(went), toned(text, Tone::Bad)]);
         }
         self.output.table(2, &rows)
     }
@@ -400,7 +407,7 @@ pub async fn history(
             cell(&item.release),
             toned(format!("{:?}", item.outcome), item.outcome.into()),
             cell(&item.revision),
-            cell(&item.strategy),
+            maybe(Some(&item.strategy).filter(|name| !name.is_empty())),
             cell(crate::decide::explain::brief(took).to_string()),
             cell(instant(now, item.ended_at)),
             cell(format!("{}: {}", item.reason, item.message)),

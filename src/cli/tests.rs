@@ -50,7 +50,7 @@ impl Desk for Fake {
         let get = |kind: &str| memory.records.get(&format!("{kind} {key}")).cloned();
         Ok(Wishes { service: get("ManagedService"), desired: get("DesiredRelease"), commands: Vec::new() })
     }
-    async fn status(&self, _: &ServiceKey) -> Result<Option<ReleaseStatus>, StoreError> {
+    async fn status(&self, key: &ServiceKey) -> Result<Option<ReleaseStatus>, StoreError> {
         let mut memory = self.lock();
         let next = if memory.statuses.len() > 1 {
             memory.statuses.remove(0)
@@ -58,7 +58,8 @@ impl Desk for Fake {
             let Some(last) = memory.statuses.first() else { return Ok(None) };
             last.clone()
         };
-        Ok(Some(serde_json::from_value(next).unwrap()))
+        let read = serde_json::from_value(next).map(Some);
+        read.map_err(|error| StoreError::Damaged { pk: key.to_string(), detail: error.to_string() })
     }
     async fn services(&self) -> Result<Vec<(ServiceKey, Option<ReleaseStatus>)>, StoreError> {
         let status = self.status(&"payments/checkout".parse().unwrap()).await?;
@@ -67,7 +68,7 @@ impl Desk for Fake {
     async fn ended(&self, _: &ServiceKey, _: u16, after: Option<&str>) -> Result<HistoryPage, StoreError> {
         // One item a page, so that pages are followed.
         let memory = self.lock();
-        let index: usize = after.map_or(0, |after| after.parse().unwrap());
+        let index: usize = after.and_then(|after| after.parse().ok()).unwrap_or(0);
         let items: Vec<HistoryItem> = memory.history.iter().skip(index).take(1).cloned().collect();
         let more = index + 1 < memory.history.len();
         Ok(HistoryPage { items, next: more.then(|| (index + 1).to_string()) })

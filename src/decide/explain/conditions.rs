@@ -5,7 +5,7 @@ use super::{View, pair, sentences};
 use crate::decide::Asked;
 use crate::model::effect::RefusalClass;
 use crate::model::facts::{Cleanup, ReleaseKind};
-use crate::model::observed::{TaskSetStatus, Weights};
+use crate::model::observed::{ServiceStatus, TaskSetStatus, Weights};
 use crate::model::{Plan, Seen, Shares};
 use crate::records::managed_service::{ManagedServiceSpec, StickinessPolicy};
 use crate::records::status::{Condition, Outcome, Phase};
@@ -190,9 +190,7 @@ fn in_sync(view: &View<'_>) -> Said {
                     }
                 }
             }
-            Some(Seen::Known(Weights::NotOurPair(what))) => {
-                differ.push(format!("{name} shows {}", plain(what)));
-            }
+            Some(Seen::Known(Weights::NotOurPair(what))) => differ.push(format!("{name}: {}", plain(what))),
             Some(Seen::Unknown(why)) => unread.push(format!("{name} ({})", plain(why))),
             None => unread.push(format!("{name} (not read yet)")),
         }
@@ -341,7 +339,8 @@ fn alarm_needs_missing_data(view: &View<'_>) -> Option<Said> {
 }
 
 fn scaled_to_zero(view: &View<'_>) -> Option<Said> {
-    (view.service()?.desired_count == 0).then(|| {
+    let service = view.service()?;
+    (service.status == ServiceStatus::Active && service.desired_count == 0).then(|| {
         said("ServiceScaledToZero", "True", "DesiredCountZero")
             .because("the ECS service has desiredCount 0: nothing runs, and no release starts")
     })

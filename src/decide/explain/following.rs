@@ -41,6 +41,25 @@ pub(super) fn then(view: &View<'_>, on: &WaitingOn) -> String {
     }
 }
 
+/// What comes next when nothing is waited for.
+pub(super) fn next_move(view: &View<'_>) -> String {
+    let Some(release) = view.release() else {
+        return match (&view.facts.pending, view.facts.cleanups.is_empty()) {
+            (Some(_), true) => format!("start {}", newest_id(view)),
+            (Some(_) | None, false) => "remove the old task set".to_owned(),
+            (None, true) => "nothing; everything is as it should be".to_owned(),
+        };
+    };
+    let progress = &release.progress;
+    match view.step() {
+        _ if release.latch.is_some() => format!("all traffic goes back to {}", view.stable_name()),
+        _ if !progress.gate_passed => format!("bring {} up and judge it", view.candidate_name()),
+        Some(Step::Shift { bake, .. }) if progress.shifted => format!("bake for {bake}"),
+        Some(step) => do_step(view, step),
+        None => format!("make {} PRIMARY; then the release has succeeded", view.candidate_name()),
+    }
+}
+
 /// What happens at the deadline.
 pub(super) fn otherwise(view: &View<'_>, on: &WaitingOn) -> Option<String> {
     match on {

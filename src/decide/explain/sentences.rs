@@ -53,8 +53,23 @@ fn of_effect(view: &View<'_>, effect: &Effect) -> status::WaitingOn {
     }
 }
 
-/// Between two looks the last wait still says best what is going on.
+/// Between two looks the last wait still says best what is going on; when that is over, what comes next.
 fn between(view: &View<'_>) -> Option<status::WaitingOn> {
+    waited_before(view).or_else(|| deciding(view))
+}
+
+fn deciding(view: &View<'_>) -> Option<status::WaitingOn> {
+    (view.facts.is_busy()).then(|| status::WaitingOn {
+        reason: "Deciding".to_owned(),
+        message: "the last wait is over; looking again before the next move".to_owned(),
+        until: view.input.now + view.input.limits.poll.signed(),
+        deadline: None,
+        then: following::next_move(view),
+        otherwise: None,
+    })
+}
+
+fn waited_before(view: &View<'_>) -> Option<status::WaitingOn> {
     let before = &view.previous?.status;
     let place = |release: Option<&status::Release>| {
         release.map(|release| (release.id.clone(), release.step.as_ref().map(|step| step.index)))

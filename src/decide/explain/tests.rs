@@ -307,10 +307,8 @@ fn a_bake_says_how_long_it_lasts_what_watches_it_and_what_follows() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one line for every wait there is")]
-fn every_wait_says_what_with_figures_what_follows_and_what_happens_otherwise() {
-    let percent = |tenths| Percent::from_tenths(tenths).unwrap();
-    let (fifteen, gone) = (Span::from_mins(15), Span::from_secs(45));
+fn every_wait_before_the_gate_says_what_follows_and_what_happens_otherwise() {
+    let (fifteen, hold) = (Span::from_mins(15), Span::from_secs(45));
     let mut told = String::new();
     let mut tell = |scene: &Scene| told.push_str(&(scene.told() + "\n"));
 
@@ -329,31 +327,8 @@ fn every_wait_says_what_with_figures_what_follows_and_what_happens_otherwise() {
         tell(&preparing);
     }
     preparing.progress().targets_healthy = true;
-    preparing.waits(WaitingOn::TestHold, Some(gone), Some(fifteen));
+    preparing.waits(WaitingOn::TestHold, Some(hold), Some(fifteen));
     tell(&preparing);
-
-    let mut shifting = Scene::baking();
-    shifting.progress().step = 2;
-    shifting.progress().stage = Stage::Shifting;
-    let moved = Seen::Known(Weights::Pair(Shares { a: 50, b: 50 }));
-    shifting.observed.routes.insert("public".to_owned(), moved);
-    for on in [
-        WaitingOn::Capacity { weight: percent(500), running: 1, wanted: 3 },
-        WaitingOn::StableSteady,
-        WaitingOn::DesiredCountFell { now: 4, at_start: 6 },
-        WaitingOn::Evidence { alarm: "checkout-p99".to_owned(), state: "INSUFFICIENT_DATA".to_owned() },
-        WaitingOn::ForeignWeights { route: "public".to_owned() },
-        WaitingOn::Propagation { weight: percent(500) },
-        WaitingOn::Effect {
-            resource: Resource::Route("public".to_owned()),
-            class: Some(RefusalClass::Denied),
-            message: "not authorized to perform ModifyRule".to_owned(),
-        },
-        WaitingOn::Observation { what: "route public: throttled".to_owned() },
-    ] {
-        shifting.waits(on, Some(gone), Some(fifteen));
-        tell(&shifting);
-    }
     insta::assert_snapshot!(told, @r"
     TaskSetSteady: the task set of checkout:43 is made; waiting for its first tasks
       then: check that every target is healthy
@@ -367,6 +342,39 @@ fn every_wait_says_what_with_figures_what_follows_and_what_happens_otherwise() {
     TestHold: checkout:43 is held on test route preview; 45s left while its 2 armed alarms are OK
       then: shift to 10 %
       else: the release fails; production traffic was never touched
+    ");
+}
+
+#[test]
+fn every_wait_in_a_step_says_what_with_figures_what_follows_and_what_happens_otherwise() {
+    let half = Percent::from_tenths(500).unwrap();
+    let (fifteen, left) = (Span::from_mins(15), Span::from_secs(45));
+    let mut told = String::new();
+    let mut tell = |scene: &Scene| told.push_str(&(scene.told() + "\n"));
+
+    let mut shifting = Scene::baking();
+    shifting.progress().step = 2;
+    shifting.progress().stage = Stage::Shifting;
+    let moved = Seen::Known(Weights::Pair(Shares { a: 50, b: 50 }));
+    shifting.observed.routes.insert("public".to_owned(), moved);
+    for on in [
+        WaitingOn::Capacity { weight: half, running: 1, wanted: 3 },
+        WaitingOn::StableSteady,
+        WaitingOn::DesiredCountFell { now: 4, at_start: 6 },
+        WaitingOn::Evidence { alarm: "checkout-p99".to_owned(), state: "INSUFFICIENT_DATA".to_owned() },
+        WaitingOn::ForeignWeights { route: "public".to_owned() },
+        WaitingOn::Propagation { weight: half },
+        WaitingOn::Effect {
+            resource: Resource::Route("public".to_owned()),
+            class: Some(RefusalClass::Denied),
+            message: "not authorized to perform ModifyRule".to_owned(),
+        },
+        WaitingOn::Observation { what: "route public: throttled".to_owned() },
+    ] {
+        shifting.waits(on, Some(left), Some(fifteen));
+        tell(&shifting);
+    }
+    insta::assert_snapshot!(told, @r"
     Capacity: 1 of the 3 tasks run that checkout:43 needs to take 50 %
       then: scale to 100 %, then shift to 50 %
       else: all traffic goes back to checkout:41
@@ -496,7 +504,11 @@ fn a_look_in_between_keeps_the_last_wait_of_the_same_step_only() {
     scene.next = Next::Again;
     assert_eq!(scene.status().status.waiting_on.unwrap().reason, "Bake");
     scene.progress().step = 2;
-    assert_eq!(scene.status().status.waiting_on, None);
+    scene.progress().shifted = false;
+    insta::assert_snapshot!(scene.told(), @r"
+    Deciding: the last wait is over; looking again before the next move
+      then: scale to 100 %, then shift to 50 %
+    ");
 }
 
 #[test]
@@ -632,7 +644,7 @@ fn drift_names_what_is_there_and_what_should_be() {
     insta::assert_snapshot!(scene.says("InSync"), @"False WeightsDiffer route public shows a 20 % / b 80 % instead of a 0 % / b 100 %");
     let gone = Seen::Known(Weights::NotOurPair("a redirect".to_owned()));
     scene.observed.routes.insert("public".to_owned(), gone);
-    assert_eq!(scene.says("InSync"), "False WeightsDiffer route public shows a redirect");
+    assert_eq!(scene.says("InSync"), "False WeightsDiffer route public: a redirect");
     assert!(scene.status().status.traffic.iter().all(|route| route.route != "public"));
 }
 
