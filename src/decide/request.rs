@@ -150,7 +150,7 @@ fn accept(pass: &mut Pass<'_>, identity: Identity, revision: &Revision) {
 }
 
 /// A revision that failed starts again only when a person says so: by a new request id, or by `retry`.
-fn quarantined(facts: &Facts, identity: &Identity, revision: &Revision) -> Option<Refusal> {
+pub(super) fn quarantined(facts: &Facts, identity: &Identity, revision: &Revision) -> Option<Refusal> {
     let entry = facts.quarantined.iter().rev().find(|entry| entry.revision == *revision)?;
     if identity.request_id.is_some() && identity.request_id != entry.request_id {
         return None;

@@ -36,6 +36,10 @@ pub(super) fn start(pass: &mut Pass<'_>) -> Option<Next> {
         Ok(resolved) => resolved,
         Err(refusal) => return Some(refuse(pass, &refusal)),
     };
+    // It may have failed since it was asked for: a request that came while its revision was on the way back.
+    if let Some(refusal) = super::request::quarantined(&pass.facts, &asked, &revision) {
+        return Some(refuse(pass, &refusal));
+    }
     if let Some((arn, owner)) = pass.input.claim_denied {
         pass.facts.claims.remove(arn);
         return Some(refuse(pass, &claimed(arn, owner)));

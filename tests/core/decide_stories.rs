@@ -317,6 +317,22 @@ fn a_quarantined_revision_needs_a_new_request_id_or_a_retry() {
 }
 
 #[test]
+fn a_request_for_a_revision_that_is_on_its_way_back_does_not_start_it_again() {
+    let mut sim = baking_canary();
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Alarm);
+    sim.pass(Fault::Denied);
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Ok);
+    if let pointsman::decide::Asked::Valid { spec, hash } = &mut sim.desired {
+        spec.strategy = Some("fast".to_owned());
+        *hash = "sha256:the same revision, asked for differently".to_owned();
+    }
+    sim.last_next = None;
+    finish(&mut sim);
+    let outcomes: Vec<Outcome> = sim.ended.iter().map(|ended| ended.outcome).collect();
+    assert_eq!(outcomes, [Outcome::RolledBack, Outcome::Refused]);
+}
+
+#[test]
 fn weight_on_an_empty_group_is_put_right_while_idle() {
     let mut sim = Sim::serving(|_| {});
     sim.move_by_hand(0, 1);
