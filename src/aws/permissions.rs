@@ -92,11 +92,8 @@ pub const OPERATIONS: &[Operation] = &[
     table("PutItem", &["dynamodb:PutItem"]),
     table("UpdateItem", &["dynamodb:UpdateItem"]),
     table("DeleteItem", &["dynamodb:DeleteItem"]),
-    // A transaction is checked action by action.
-    table(
-        "TransactWriteItems",
-        &["dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
-    ),
+    // A transaction is checked action by action; no condition check is among them.
+    table("TransactWriteItems", &["dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]),
     table("DescribeTable", &["dynamodb:DescribeTable"]),
     table("DescribeStream", &["dynamodb:DescribeStream"]),
     table("GetShardIterator", &["dynamodb:GetShardIterator"]),

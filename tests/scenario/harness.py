@@ -12,7 +12,7 @@ import urllib.request
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, Optional, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -103,6 +103,13 @@ class Process:
         """Whether it has not ended."""
         return self._child.poll() is None
 
+    def ended_within(self, seconds: float) -> bool:
+        """Waits for its end, at most this long."""
+        deadline = time.monotonic() + seconds
+        while self.running() and time.monotonic() < deadline:
+            time.sleep(min(0.05, seconds))
+        return not self.running()
+
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal if it still runs."""
         if self.running():
@@ -170,12 +177,19 @@ class Sandbox:
         self.process.end()
 
 
+class Watcher(Protocol):
+    """Looks at every daemon process from its start to its end."""
+
+    def watch(self, process: Process) -> None:
+        """Begins to."""
+
+
 class Daemon:
     """A daemon process; it can be killed, stopped and started again, without any local files."""
 
-    def __init__(self, pointsman: Path, directory: Path, endpoint: str, tables: "Tables", name: str):
+    def __init__(self, pointsman: Path, directory: Path, endpoint: str, tables: "Tables", name: str, watcher: Watcher):
         self._pointsman, self._directory, self._endpoint = pointsman, directory, endpoint
-        self._tables, self._name = tables, name
+        self._tables, self._name, self._watcher = tables, name, watcher
         self._starts = 0
         self.process: Optional[Process] = None
 
@@ -202,6 +216,7 @@ class Daemon:
         }
         command = [str(self._pointsman), *daemon_arguments(config, self._tables)]
         self.process = Process(f"{self._name}-{self._starts}", command, environment, home)
+        self._watcher.watch(self.process)
         return self
 
     def running(self) -> bool:
@@ -290,6 +305,17 @@ class Call:
         return self.result == "OK"
 
 
+@dataclass(frozen=True)
+class Called:
+    """That somebody called an operation at least once."""
+
+    access_key: str
+    service: str
+    operation: str
+    #: Kinds of a transaction's parts; none when it is none, or when the log leaves them out.
+    parts: frozenset[str]
+
+
 def seconds(timestamp: str) -> float:
     """An RFC 3339 timestamp of any precision as seconds since 1970."""
     whole, _, fraction = timestamp.rstrip("Z").partition(".")
@@ -298,12 +324,16 @@ def seconds(timestamp: str) -> float:
 
 
 class CallLog:
-    """Follows the sandbox's call log in a thread and keeps every call that can change something."""
+    """Follows the sandbox's call log in a thread and keeps every call that can change something.
+
+    Of all others it keeps that they were made: the sandbox forgets its oldest records.
+    """
 
     def __init__(self, endpoint: str):
         self._url = f"{endpoint}/_sandbox/calls"
         self._lock = threading.Lock()
         self._calls: list[Call] = []
+        self._called: set[Called] = set()
         self._last = 0
         #: Everything that was logged before this time is here.
         self._whole_until = 0.0
@@ -326,15 +356,17 @@ class CallLog:
                     return
                 continue
             failures = 0
-            found = []
+            found, called = [], set()
             for record in records:
                 if record["seq"] != self._last + 1:
                     self._broken = f"the call log lacks records {self._last + 1} to {record['seq'] - 1}"
                 self._last = record["seq"]
+                called.add(self._as_called(record))
                 if record["mutating"]:
                     found.append(self._call(record))
             with self._lock:
                 self._calls.extend(found)
+                self._called |= called
                 if len(self._calls) > RECORDS_MAX:
                     self._broken = "the call log is longer than any story needs"
                     return
@@ -358,6 +390,18 @@ class CallLog:
             faults=tuple(record.get("faults", ())),
             text=f"{record.get('resource')} {json.dumps(record['parameters'])}",
         )
+
+    @staticmethod
+    def _as_called(record: dict) -> Called:
+        items = (record["parameters"] or {}).get("TransactItems") or ()
+        parts = frozenset(kind for item in items for kind in item)
+        return Called(record["accessKey"] or "", record["service"], record["operation"], parts)
+
+    def called(self) -> set[Called]:
+        """What was called by whom, reads included."""
+        check(not self._broken, self._broken)
+        with self._lock:
+            return set(self._called)
 
     def stop(self) -> None:
         """Ends the following."""

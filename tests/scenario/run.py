@@ -25,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import harness  # noqa: E402
+import permissions  # noqa: E402
 import stories  # noqa: E402
 
 MODULES = ["kills", "hands", "mutant", "seams", "burning", "refusals", "releases"]
@@ -43,7 +44,7 @@ def arguments() -> argparse.Namespace:
 
 def judge_is_sound() -> bool:
     """The judge's own tests: without them its silence would mean nothing."""
-    suite = unittest.defaultTestLoader.loadTestsFromName("test_judge")
+    suite = unittest.defaultTestLoader.loadTestsFromNames(["test_judge", "test_permissions"])
     result = unittest.TextTestRunner(verbosity=0, stream=io.StringIO()).run(suite)
     print(f"{'ok  ' if result.wasSuccessful() else 'FAIL'} the judge flags what it must ({result.testsRun} tests)")
     return result.wasSuccessful()
@@ -61,6 +62,26 @@ def tell(story: stories.Story, stage: stories.Stage, verbose: bool) -> bool:
     took = time.monotonic() - began
     print(f"{'ok  ' if passed else 'FAIL'} {story.name}: {story.sentence} [{took:.0f} s] {said}", flush=True)
     return passed
+
+
+def report(name: str, sentence: str, said: str, complaints: list[str]) -> bool:
+    """One line about something that held, or not, during all stories."""
+    print(f"{'FAIL' if complaints else 'ok  '} {name}: {sentence} {'; '.join(complaints) or said}", flush=True)
+    return not complaints
+
+
+def answers_fit(stage: stories.Stage) -> bool:
+    """Judges the answers that daemons gave while they ran."""
+    seen, complaints = stage.answers.verdict()
+    return report("api", "every answer of the status API fits its schema", f"({seen} answers)", complaints)
+
+
+def permissions_fit(stage: stories.Stage, whole: bool) -> bool:
+    """Judges what daemons called; whether they called everything they may is known only after all stories."""
+    called = stage.called_by_daemons()
+    said = f"({len({(call.service, call.operation) for call in called})} operations)"
+    sentence = "what daemons called is what the template allows, no more" + (" and no fewer" if whole else "")
+    return report("permissions", sentence, said, permissions.complaints(called, whole))
 
 
 def interrupted(*_: object) -> None:
@@ -99,6 +120,7 @@ def main() -> int:
                 raise
     finally:
         stage.clear()
+    results += [answers_fit(stage), permissions_fit(stage, whole=not options.k)]
     failed = results.count(False)
     if failed or options.keep:
         print(f"logs: {directory}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
+from answers import Answers
 from harness import MOVED_SERVICES, PROPAGATION, Call, Daemon, Sandbox, Tables, check, until
 from judge import Verdict, judge
 from region import NAMESPACE, OUR_KEY, Region, Service, placements, weight_calls, writes
@@ -36,13 +37,16 @@ class World:
     region: Region
     tables: Tables
     daemon: Daemon
+    answers: Answers
 
     @classmethod
-    def create(cls, pointsman: Path, directory: Path, sandbox: Sandbox, region: Region, name: str) -> "World":
+    def create(
+        cls, pointsman: Path, directory: Path, sandbox: Sandbox, region: Region, name: str, answers: Answers
+    ) -> "World":
         """An installation of its own in a sandbox; its daemon does not run yet."""
         tables = region.create_tables(Tables(name, f"{name}-records", f"{name}-state"))
-        daemon = Daemon(pointsman, directory, sandbox.endpoint, tables, name)
-        return cls(pointsman, directory, sandbox, region, tables, daemon)
+        daemon = Daemon(pointsman, directory, sandbox.endpoint, tables, name, answers)
+        return cls(pointsman, directory, sandbox, region, tables, daemon, answers)
 
     def subject(self, name: str, **spec: Any) -> "Subject":
         """A new service that this installation manages."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Optional
 
-from harness import Sandbox
-from region import Region
+from answers import Answers
+from harness import Called, Sandbox
+from region import OUR_KEY, Region
 from subject import World
 
 
@@ -17,6 +18,7 @@ class Stage:
 
     def __init__(self, pointsman: Path, directory: Path):
         self.pointsman, self.directory = pointsman, directory
+        self.answers = Answers(pointsman)
         self._lock = threading.Lock()
         self._worlds: list[World] = []
         self._sandboxes: list[Sandbox] = []
@@ -27,7 +29,7 @@ class Stage:
         sandbox = Sandbox(self.pointsman, self.directory, name, leak_per_mille)
         with self._lock:
             self._sandboxes.append(sandbox)
-        world = World.create(self.pointsman, self.directory, sandbox, Region(sandbox.endpoint), name)
+        world = World.create(self.pointsman, self.directory, sandbox, Region(sandbox.endpoint), name, self.answers)
         return self._keep(world)
 
     def running(self, name: str) -> World:
@@ -42,7 +44,7 @@ class Stage:
     def installation(self, name: str) -> World:
         """An installation with its own tables in the shared sandbox; its daemon does not run yet."""
         sandbox, region = self._common()
-        return self._keep(World.create(self.pointsman, self.directory, sandbox, region, name))
+        return self._keep(World.create(self.pointsman, self.directory, sandbox, region, name, self.answers))
 
     def _common(self) -> tuple[Sandbox, Region]:
         with self._lock:
@@ -56,6 +58,13 @@ class Stage:
         with self._lock:
             self._worlds.append(world)
         return world
+
+    def called_by_daemons(self) -> set[Called]:
+        """What daemons called in all sandboxes; everyone else here uses our own key."""
+        with self._lock:
+            sandboxes = list(self._sandboxes)
+        called = set().union(*(sandbox.calls.called() for sandbox in sandboxes))
+        return {call for call in called if call.access_key != OUR_KEY}
 
     def clear(self) -> None:
         """Ends every process that was started here."""

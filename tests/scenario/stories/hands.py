@@ -56,7 +56,7 @@ def two_daemons(stage: Stage) -> str:
 
 
 def _second(stage: Stage, world: World) -> Daemon:
-    daemon = Daemon(world.pointsman, world.directory, world.sandbox.endpoint, world.tables, "pairmate")
+    daemon = Daemon(world.pointsman, world.directory, world.sandbox.endpoint, world.tables, "pairmate", world.answers)
     return daemon.start()
 
 
