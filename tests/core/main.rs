@@ -6,4 +6,5 @@ mod decide_properties;
 mod decide_stories;
 mod deploy;
 mod records;
+mod refusals;
 mod sim;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use pointsman::decide::safety::{Violation, violations};
 use pointsman::decide::{Asked, Decision, Input, Limits, Next, Wish, plan_to_observe};
 use pointsman::model::facts::{Ended, Facts, Stage};
-use pointsman::model::{Acknowledgement, Action, Answer, Effect, Need, Plan, RefusalClass};
+use pointsman::model::{Acknowledgement, Action, Answer, Effect, Need, Observed, Plan, RefusalClass};
 use pointsman::records::command::{Command, CommandKind, CommandSpec, PromoteStep, Verb};
 use pointsman::records::desired_release::{ApiVersion, DesiredReleaseSpec};
 use pointsman::records::managed_service::ManagedServiceSpec;
@@ -109,6 +109,10 @@ pub struct Sim {
     foreign_hand: bool,
     withdrawn: Option<ManagedServiceSpec>,
     armed: Fault,
+    /// What preflight sees otherwise than it is.
+    pub twist: Option<fn(&mut Observed)>,
+    /// A claim that another service holds.
+    pub claim_denied: Option<(String, String)>,
 }
 
 const POLL: Span = Span::from_secs(2);
@@ -143,6 +147,8 @@ impl Sim {
             foreign_hand: false,
             withdrawn: None,
             armed: Fault::None,
+            twist: None,
+            claim_denied: None,
         }
     }
 
@@ -320,6 +326,9 @@ impl Sim {
         let needs = std::mem::take(&mut self.needs);
         let mut observed = self.region.observe(self.now, plan.as_ref(), &needs);
         region::disturb(&mut observed, fault, &self.region);
+        if let Some(twist) = self.twist.filter(|_| observed.extra.preflight.is_some()) {
+            twist(&mut observed);
+        }
         let (honest, watched) = self.watched();
         self.last_pass = Some(self.now);
         let input = Input {
@@ -334,7 +343,7 @@ impl Sim {
             observed: &observed,
             facts: &facts,
             fresh_uid: "01JD6Z6H1W",
-            claim_denied: None,
+            claim_denied: self.claim_denied.as_ref(),
         };
         let mut decision = pointsman::decide::decide(&input);
         let again = pointsman::decide::decide(&input);
