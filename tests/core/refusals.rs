@@ -26,7 +26,8 @@ const TABLE: &[Row] = &[
     }),
     ("somebody else made a task set", "ForeignTaskSet", "task set 7", |seen| {
         let mut foreign: TaskSet = service(seen).task_sets[0].clone();
-        foreign.arn = "arn:aws:ecs:eu-central-1:111122223333:task-set/prod/checkout/ecs-svc/7".to_owned();
+        let arn = "arn:aws:ecs:eu-central-1:111122223333:task-set/prod/checkout/ecs-svc/7";
+        arn.clone_into(&mut foreign.arn);
         foreign.external_id = None;
         foreign.status = TaskSetStatus::Active;
         service(seen).task_sets.push(foreign);
@@ -83,9 +84,8 @@ const TABLE: &[Row] = &[
     }),
     ("a foreign rule names a group", "GroupUsedElsewhere", "listener-rule/app/edge/foreign", |seen| {
         let mut foreign = public(seen).clone();
-        foreign.owner =
-            "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener-rule/app/edge/foreign"
-                .to_owned();
+        let owner = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener-rule/app/edge/foreign";
+        owner.clone_into(&mut foreign.owner);
         actions(seen).push(foreign);
     }),
     ("an alarm does not exist", "AlarmMissing", "latency", |seen| {
