@@ -235,12 +235,17 @@ fn at_rest_all_is_well(sim: &mut Sim) -> Result<(), String> {
         return Err(format!("{} task sets at rest", sim.region.task_sets().len()));
     }
     let Some(stable) = &sim.durable.stable else { return Ok(()) };
-    let alive = sim.region.has_task_set(stable.group);
-    let lost =
-        sim.region.production_weights().iter().any(|(group, weight)| *group != stable.group && *weight > 0);
-    // Only a person's hand may have left it so, and only while a set answers there.
-    if alive && lost && sim.region.production_weights().iter().all(|(_, weight)| *weight == 0) {
-        return Err("traffic lies nowhere".to_owned());
+    // Somebody may have deleted what served; then nothing better is left, and no rule can mend it.
+    if !sim.region.has_task_set(stable.group) {
+        return Ok(());
+    }
+    let weights = sim.region.production_weights();
+    let dead = weights.iter().find(|(group, weight)| *weight > 0 && !sim.region.has_task_set(*group));
+    if let Some((group, weight)) = dead {
+        return Err(format!("at rest with weight {weight} on group {group}, where no task set is"));
+    }
+    if weights.iter().all(|(_, weight)| *weight == 0) {
+        return Err("at rest with traffic going nowhere".to_owned());
     }
     Ok(())
 }
