@@ -11,6 +11,7 @@ use super::inputs::{Core, Read};
 use super::tell::{bare_status, change};
 use super::*;
 use crate::clock::TokioClock;
+use crate::decide::safety::{Property, Violation};
 use crate::decide::{Asked, Decision, Input, Limits, Next, Wait, WaitingOn};
 use crate::model::facts::{HaltReason, Outstanding, Pending};
 use crate::model::observed::Extra;
@@ -349,6 +350,37 @@ async fn an_intent_that_cannot_be_written_is_not_carried_out() {
     assert_eq!((verdict.outcome, verdict.why), ("store", Trigger::Retry));
     assert_eq!(verdict.trouble.as_deref(), Some("failed to write the state: failed to write: no route"));
     assert_eq!(bench.fake.log(), ["recall", "refused write"]);
+}
+
+/// A second opinion that objects to everything.
+fn objects(_: &Input<'_>, _: &Decision) -> Vec<Violation> {
+    vec![Violation { property: Property::GateBeforeTraffic, detail: "in this test".to_owned() }]
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_effect_that_breaks_a_property_is_neither_announced_nor_carried_out() {
+    let mut bench = Bench::new();
+    script(act_once);
+    bench.reconciler.core.violations = objects;
+    let verdict = bench.run().await;
+    assert_eq!((verdict.outcome, verdict.why), ("unsafe", Trigger::Retry));
+    assert_eq!(bench.fake.log(), ["recall"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bringing_traffic_back_is_carried_out_whatever_the_second_opinion_says() {
+    let mut bench = Bench::new();
+    script(|input| {
+        let mut decided = act_once(input);
+        if let Next::Act(action) = &mut decided.next {
+            action.rollback = true;
+        }
+        decided
+    });
+    bench.reconciler.core.violations = objects;
+    let verdict = bench.run().await;
+    assert_eq!(verdict.outcome, "waiting");
+    assert!(bench.fake.log().contains(&"call".to_owned()), "{:?}", bench.fake.log());
 }
 
 #[tokio::test(start_paused = true)]
