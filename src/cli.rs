@@ -305,7 +305,7 @@ async fn create_tables(args: &TableArgs) -> Result<u8, CliError> {
 
 async fn run_daemon(args: &ConfigArgs) -> Result<u8, CliError> {
     let config = Config::load(args)?;
-    crate::telemetry::start_logging(config.log).map_err(|error| CliError::Daemon(Box::new(error)))?;
+    crate::logging::start_logging(config.log).map_err(|error| CliError::Daemon(Box::new(error)))?;
     let sdk = crate::aws::load_config(config.lease.operation).await;
     let started = crate::daemon::start(DaemonSettings { config, sdk }, until_terminated()).await;
     let daemon = started.map_err(|error: DaemonError| CliError::Daemon(Box::new(error)))?;

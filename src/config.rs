@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::controller::Timing;
 use crate::decide::Limits;
+use crate::logging::LogFormat;
 use crate::records::Span;
 use crate::records::names::Label;
-use crate::telemetry::LogFormat;
 
 /// All settings of the daemon, as in the file. Unknown fields are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -4,16 +4,12 @@
 pub mod api;
 pub mod aws;
 pub mod cli;
-pub mod clock;
 pub mod config;
-pub mod controller;
 pub mod daemon;
-pub mod decide;
 pub mod demo;
-pub mod model;
-pub mod ports;
-pub mod records;
+pub mod logging;
 pub mod sandbox;
 pub mod store;
-pub mod telemetry;
-pub mod world;
+
+// The pure part and the loop are a crate of their own; here they keep their names.
+pub use pointsman_core::{clock, controller, decide, model, ports, records, telemetry, world};

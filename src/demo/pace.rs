@@ -3,10 +3,10 @@
 //! draining).
 
 use crate::config::{Config, LeaseTiming};
+use crate::logging::LogFormat;
 use crate::records::names::Label;
 use crate::records::{Percent, Span};
 use crate::store::Tables;
-use crate::telemetry::LogFormat;
 
 /// Every length that the demo sets.
 #[derive(Clone, Debug)]

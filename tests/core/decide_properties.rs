@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use pointsman::decide::Next;
-use pointsman::model::Effect;
-use pointsman::model::observed::AlarmState;
-use pointsman::records::command::{All, PromoteStep, Verb};
-use pointsman::records::status::Outcome;
-use pointsman::records::strategy::{OnTimeout, Pause, Scale, StepSpec, Strategy as Shape};
-use pointsman::records::{Group, Percent, Span};
+use pointsman_core::decide::Next;
+use pointsman_core::model::Effect;
+use pointsman_core::model::observed::AlarmState;
+use pointsman_core::records::command::{All, PromoteStep, Verb};
+use pointsman_core::records::status::Outcome;
+use pointsman_core::records::strategy::{OnTimeout, Pause, Scale, StepSpec, Strategy as Shape};
+use pointsman_core::records::{Group, Percent, Span};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
@@ -134,7 +134,7 @@ fn happen(sim: &mut Sim, happening: &Happening, count: &mut u32) {
             let id = format!("request-{count}");
             sim.ask_as(*revision, again.then_some(id.as_str()));
         }
-        Happening::Withdraw => sim.desired = pointsman::decide::Asked::Absent,
+        Happening::Withdraw => sim.desired = pointsman_core::decide::Asked::Absent,
         Happening::WithdrawService => sim.withdraw_service_for_a_while(),
         Happening::Alarm(which, state) => {
             let name = ["a-5xx", "b-5xx", "latency"][usize::from(*which)];

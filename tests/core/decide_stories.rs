@@ -1,14 +1,14 @@
 //! What the decision core does, told as sentences. Each story runs the production `decide` and `settle` in a
 //! small world, and at its end no property may have been violated.
 
-use pointsman::decide::Next;
-use pointsman::model::Effect;
-use pointsman::model::facts::{HaltReason, LatchCause};
-use pointsman::model::observed::AlarmState;
-use pointsman::records::command::{All, PromoteStep, Verb};
-use pointsman::records::status::Outcome;
-use pointsman::records::strategy::{OnTimeout, Pause, StepSpec, Strategy};
-use pointsman::records::{Group, Span};
+use pointsman_core::decide::Next;
+use pointsman_core::model::Effect;
+use pointsman_core::model::facts::{HaltReason, LatchCause};
+use pointsman_core::model::observed::AlarmState;
+use pointsman_core::records::command::{All, PromoteStep, Verb};
+use pointsman_core::records::status::Outcome;
+use pointsman_core::records::strategy::{OnTimeout, Pause, StepSpec, Strategy};
+use pointsman_core::records::{Group, Span};
 
 use crate::sim::{Fault, Sim};
 
@@ -226,7 +226,7 @@ fn a_rollback_command_after_success_returns_to_the_retained_version() {
 #[test]
 fn a_deleted_record_takes_the_ordinary_way_back() {
     let mut sim = baking_canary();
-    sim.desired = pointsman::decide::Asked::Absent;
+    sim.desired = pointsman_core::decide::Asked::Absent;
     finish(&mut sim);
     assert_eq!(outcome(&sim), Outcome::RolledBack);
     assert_eq!(sim.region.task_sets().len(), 1);
@@ -235,7 +235,7 @@ fn a_deleted_record_takes_the_ordinary_way_back() {
 #[test]
 fn a_deleted_service_record_gives_up_its_claims_at_the_very_end() {
     let mut sim = baking_canary();
-    sim.service = pointsman::decide::Asked::Absent;
+    sim.service = pointsman_core::decide::Asked::Absent;
     finish(&mut sim);
     assert_eq!(outcome(&sim), Outcome::RolledBack);
     assert!(sim.durable.claims.is_empty());
@@ -322,7 +322,7 @@ fn a_request_for_a_revision_that_is_on_its_way_back_does_not_start_it_again() {
     sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Alarm);
     sim.pass(Fault::Denied);
     sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Ok);
-    if let pointsman::decide::Asked::Valid { spec, hash } = &mut sim.desired {
+    if let pointsman_core::decide::Asked::Valid { spec, hash } = &mut sim.desired {
         spec.strategy = Some("fast".to_owned());
         *hash = "sha256:the same revision, asked for differently".to_owned();
     }
@@ -362,8 +362,8 @@ fn other_idle_drift_is_left_alone_unless_the_record_says_revert() {
         sim.pass(Fault::None);
     }
     assert_eq!(sim.region.production_weights(), [(Group::A, 50), (Group::B, 50)]);
-    if let pointsman::decide::Asked::Valid { spec, .. } = &mut sim.service {
-        spec.drift.idle = pointsman::records::managed_service::IdleDrift::Revert;
+    if let pointsman_core::decide::Asked::Valid { spec, .. } = &mut sim.service {
+        spec.drift.idle = pointsman_core::records::managed_service::IdleDrift::Revert;
     }
     sim.run_until(|sim| sim.region.production_weights()[0].1 == 0, 10);
 }
@@ -371,7 +371,7 @@ fn other_idle_drift_is_left_alone_unless_the_record_says_revert() {
 #[test]
 fn suspension_holds_the_forward_steps_but_not_the_way_back() {
     let mut sim = baking_canary();
-    if let pointsman::decide::Asked::Valid { spec, .. } = &mut sim.service {
+    if let pointsman_core::decide::Asked::Valid { spec, .. } = &mut sim.service {
         spec.suspend = true;
     }
     for _ in 0..60 {

@@ -1,10 +1,8 @@
 //! Tests of the pure core through its public face.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-mod architecture;
 mod decide_properties;
 mod decide_stories;
-mod deploy;
 mod records;
 mod refusals;
 mod sim;

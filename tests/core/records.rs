@@ -2,7 +2,6 @@
 
 mod files;
 mod judging;
-mod schemas;
 mod strategies;
 mod support;
 mod units;

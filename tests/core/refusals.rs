@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use pointsman::model::observed::{ForwardAction, ServiceStatus, TaskSet, TaskSetStatus, Weights};
-use pointsman::model::{Observed, Seen, Shares};
-use pointsman::records::status::Outcome;
-use pointsman::records::{Group, Percent, Span};
+use pointsman_core::model::observed::{ForwardAction, ServiceStatus, TaskSet, TaskSetStatus, Weights};
+use pointsman_core::model::{Observed, Seen, Shares};
+use pointsman_core::records::status::Outcome;
+use pointsman_core::records::{Group, Percent, Span};
 
 use crate::sim::Sim;
 
@@ -90,26 +90,26 @@ const TABLE: &[Row] = &[
     }),
     ("an alarm does not exist", "AlarmMissing", "latency", |seen| {
         if let Some(Seen::Known(alarm)) = seen.alarms.get_mut("latency") {
-            alarm.state = pointsman::model::observed::AlarmState::Missing;
+            alarm.state = pointsman_core::model::observed::AlarmState::Missing;
         }
     }),
 ];
 
-fn service(seen: &mut Observed) -> &mut pointsman::model::observed::Service {
+fn service(seen: &mut Observed) -> &mut pointsman_core::model::observed::Service {
     match &mut seen.service {
         Seen::Known(service) => service,
         Seen::Unknown(why) => panic!("the small world always answers: {why}"),
     }
 }
 
-fn preflight(seen: &mut Observed) -> &mut pointsman::model::observed::Preflight {
+fn preflight(seen: &mut Observed) -> &mut pointsman_core::model::observed::Preflight {
     match &mut seen.extra.preflight {
         Some(Seen::Known(preflight)) => preflight,
         other => panic!("the small world answers what preflight asks: {other:?}"),
     }
 }
 
-fn task_definition(seen: &mut Observed) -> &mut pointsman::model::observed::TaskDefinition {
+fn task_definition(seen: &mut Observed) -> &mut pointsman_core::model::observed::TaskDefinition {
     preflight(seen).task_definition.as_mut().expect("version 2 is registered")
 }
 

@@ -6,14 +6,14 @@ pub mod region;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use pointsman::decide::safety::{Violation, violations};
-use pointsman::decide::{Asked, Decision, Input, Limits, Next, Wish, plan_to_observe};
-use pointsman::model::facts::{Ended, Facts, Stage};
-use pointsman::model::{Acknowledgement, Action, Answer, Effect, Need, Observed, Plan, RefusalClass};
-use pointsman::records::command::{Command, CommandKind, CommandSpec, PromoteStep, Verb};
-use pointsman::records::desired_release::{ApiVersion, DesiredReleaseSpec};
-use pointsman::records::managed_service::ManagedServiceSpec;
-use pointsman::records::{Group, ServiceKey, Span};
+use pointsman_core::decide::safety::{Violation, violations};
+use pointsman_core::decide::{Asked, Decision, Input, Limits, Next, Wish, plan_to_observe};
+use pointsman_core::model::facts::{Ended, Facts, Stage};
+use pointsman_core::model::{Acknowledgement, Action, Answer, Effect, Need, Observed, Plan, RefusalClass};
+use pointsman_core::records::command::{Command, CommandKind, CommandSpec, PromoteStep, Verb};
+use pointsman_core::records::desired_release::{ApiVersion, DesiredReleaseSpec};
+use pointsman_core::records::managed_service::ManagedServiceSpec;
+use pointsman_core::records::{Group, ServiceKey, Span};
 
 use region::SmallRegion;
 
@@ -345,8 +345,8 @@ impl Sim {
             fresh_uid: "01JD6Z6H1W",
             claim_denied: self.claim_denied.as_ref(),
         };
-        let mut decision = pointsman::decide::decide(&input);
-        let again = pointsman::decide::decide(&input);
+        let mut decision = pointsman_core::decide::decide(&input);
+        let again = pointsman_core::decide::decide(&input);
         assert_eq!(decision, again, "decide is not deterministic");
         self.break_it(&mut decision, &input);
         let honest_input = Input { watched: honest, ..input };
@@ -387,7 +387,7 @@ impl Sim {
             self.forget();
             return decision.next;
         };
-        let settled = pointsman::decide::settle(&decision.facts, &action.effect, &answer, self.epoch);
+        let settled = pointsman_core::decide::settle(&decision.facts, &action.effect, &answer, self.epoch);
         self.durable = settled.clone();
         self.memory = Some(settled);
         decision.next
@@ -473,7 +473,7 @@ impl Sim {
             Bug::None | Bug::ActBeforeRecord | Bug::BakeByWallClock => {}
             Bug::Unlatch => {
                 let quiet = input.observed.alarms.values().all(|seen| {
-                    seen.known().is_some_and(|a| a.state == pointsman::model::observed::AlarmState::Ok)
+                    seen.known().is_some_and(|a| a.state == pointsman_core::model::observed::AlarmState::Ok)
                 });
                 if quiet && let Some(release) = &mut decision.facts.release {
                     release.latch = None;
@@ -484,14 +484,14 @@ impl Sim {
                     service
                         .task_sets
                         .iter()
-                        .find(|set| set.status != pointsman::model::observed::TaskSetStatus::Primary)
+                        .find(|set| set.status != pointsman_core::model::observed::TaskSetStatus::Primary)
                 });
                 if let (Next::Act(action), Some(set)) = (&mut decision.next, active)
                     && let Effect::DeleteTaskSet { task_set, .. } = &mut action.effect
                 {
                     task_set.clone_from(&set.arn);
                     let effect = action.effect.clone();
-                    let entry = pointsman::model::facts::Outstanding {
+                    let entry = pointsman_core::model::facts::Outstanding {
                         effect: effect.clone(),
                         unknown: false,
                         looked: 0,

@@ -14,8 +14,8 @@ use super::{
 use crate::world::{
     ApiError,
     alarm::{
-        Alarm, AlarmError, AlarmKind, AlarmSpec, AlarmState, Alarms, Comparison, MetricCondition,
-        MetricQuery, MetricStat, MissingData, QuerySource, Rule, Watched,
+        Alarm, AlarmKind, AlarmSpec, AlarmState, Alarms, Comparison, MetricCondition, MetricQuery,
+        MetricStat, MissingData, QuerySource, Rule, Watched,
     },
 };
 
@@ -35,20 +35,6 @@ const FLAT_FIELDS: [&str; 7] =
     ["MetricName", "Namespace", "Dimensions", "Period", "Unit", "Statistic", "ExtendedStatistic"];
 /// What the sandbox cannot judge, and therefore refuses rather than ignores.
 const NOT_SIMULATED: [&str; 3] = ["ThresholdMetricId", "EvaluationCriteria", "EvaluationInterval"];
-
-impl From<AlarmError> for ApiError {
-    fn from(error: AlarmError) -> Self {
-        let message = error.to_string();
-        match error {
-            AlarmError::Unknown { .. } => Self { code: "ResourceNotFound".to_owned(), message, status: 404 },
-            AlarmError::TooMany => Self::client("LimitExceeded", message),
-            AlarmError::MissingChildren { .. }
-            | AlarmError::OtherType { .. }
-            | AlarmError::InUse { .. }
-            | AlarmError::ReasonTooLong { .. } => validation(message),
-        }
-    }
-}
 
 /// `PutMetricAlarm`.
 pub fn put_metric(alarms: &mut Alarms, now: Timestamp, input: Input<'_>) -> Result<Value, ApiError> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, process};
 
-use pointsman::records::check::{Report, files};
+use pointsman_core::records::check::{Report, files};
 
 /// A directory of this process that goes away with the value.
 struct Directory(PathBuf);
@@ -30,7 +30,7 @@ impl Drop for Directory {
 }
 
 fn examples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples")
 }
 
 fn example(name: &str) -> String {

@@ -1,7 +1,7 @@
 //! One record at a time.
 
-use pointsman::model::plan::Plan;
-use pointsman::records::check::{RefusalCode, read_command, read_desired, read_service, spec_hash};
+use pointsman_core::model::plan::Plan;
+use pointsman_core::records::check::{RefusalCode, read_command, read_desired, read_service, spec_hash};
 use serde_json::{Value, json};
 
 use super::support::{command, key, refused_release, refused_service, release, service, with, without};

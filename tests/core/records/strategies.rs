@@ -1,9 +1,9 @@
 //! From a strategy's name to the steps of a release.
 
-use pointsman::model::plan::Plan;
-use pointsman::records::check::{RefusalCode, read_desired, read_service};
-use pointsman::records::strategy::{Step, steps_of};
-use pointsman::records::{DesiredReleaseSpec, ManagedServiceSpec, Percent};
+use pointsman_core::model::plan::Plan;
+use pointsman_core::records::check::{RefusalCode, read_desired, read_service};
+use pointsman_core::records::strategy::{Step, steps_of};
+use pointsman_core::records::{DesiredReleaseSpec, ManagedServiceSpec, Percent};
 use serde_json::{Value, json};
 
 use super::support::{key, refused_service, release, service, with};

@@ -1,7 +1,7 @@
 //! A good service and release, and ways to spoil them.
 
-use pointsman::records::ServiceKey;
-use pointsman::records::check::{Refusal, read_desired, read_service};
+use pointsman_core::records::ServiceKey;
+use pointsman_core::records::check::{Refusal, read_desired, read_service};
 use serde_json::{Value, json};
 
 /// The key of everything in here.

@@ -1,7 +1,7 @@
 //! Percentages and time spans are held exactly.
 
-use pointsman::records::strategy::Scale;
-use pointsman::records::{Percent, Span};
+use pointsman_core::records::strategy::Scale;
+use pointsman_core::records::{Percent, Span};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

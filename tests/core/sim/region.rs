@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use pointsman::model::effect::Shares;
-use pointsman::model::observed::{
+use pointsman_core::model::effect::Shares;
+use pointsman_core::model::observed::{
     Alarm, AlarmState, Extra, ForwardAction, LoadBalancer, Observed, Preflight, Service, ServiceStatus,
     Targets, TaskDefinition, TaskSet, TaskSetStatus, Weights,
 };
-use pointsman::model::{Acknowledgement, Answer, Effect, Need, Plan, RefusalClass, Revision, Seen};
-use pointsman::records::managed_service::{ManagedServiceSpec, Route};
-use pointsman::records::{Group, Percent, Span};
-use pointsman::world::{Region, Runtime, Tuning, ecs, elb};
+use pointsman_core::model::{Acknowledgement, Answer, Effect, Need, Plan, RefusalClass, Revision, Seen};
+use pointsman_core::records::managed_service::{ManagedServiceSpec, Route};
+use pointsman_core::records::{Group, Percent, Span};
+use pointsman_core::world::{Region, Runtime, Tuning, ecs, elb};
 use serde_json::json;
 
 use super::{Fault, GROUPS};
@@ -214,7 +214,7 @@ impl SmallRegion {
         let arn = self.groups[&group].clone();
         let targets = self.region.get_mut().describe_target_health(now, &arn).expect("describes");
         for target in targets {
-            let address = pointsman::world::Address {
+            let address = pointsman_core::world::Address {
                 ip: target.target.id.clone(),
                 port: target.target.port.unwrap_or_default(),
             };
@@ -414,7 +414,7 @@ impl SmallRegion {
     }
 
     pub fn carry_out(&mut self, now: Timestamp, plan: &Plan, effect: &Effect) -> Answer {
-        let done = |result: Result<(), pointsman::world::ApiError>| match result {
+        let done = |result: Result<(), pointsman_core::world::ApiError>| match result {
             Ok(()) => Answer::Acknowledged(Acknowledgement::Done),
             Err(error) if error.code.contains("NotFound") => Answer::Acknowledged(Acknowledgement::Done),
             Err(error) => Answer::Refused { class: RefusalClass::Permanent, message: error.to_string() },

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 
+use crate::world::ApiError;
+
 pub use self::definition::{
     AlarmKind, AlarmSpec, AlarmState, Comparison, MetricCondition, MetricQuery, MetricStat, MissingData,
     QuerySource, Watched,
@@ -145,6 +147,21 @@ pub enum AlarmError {
         /// The limit.
         max: usize,
     },
+}
+
+impl From<AlarmError> for ApiError {
+    /// In the code that `CloudWatch` answers with (each operation's API page, "Errors").
+    fn from(error: AlarmError) -> Self {
+        let message = error.to_string();
+        match error {
+            AlarmError::Unknown { .. } => Self { code: "ResourceNotFound".to_owned(), message, status: 404 },
+            AlarmError::TooMany => Self::client("LimitExceeded", message),
+            AlarmError::MissingChildren { .. }
+            | AlarmError::OtherType { .. }
+            | AlarmError::InUse { .. }
+            | AlarmError::ReasonTooLong { .. } => Self::client("ValidationError", message),
+        }
+    }
 }
 
 /// All alarms of one region, by name.

@@ -3,35 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A module and what of the crate it must not name.
+/// A module and what of the program it must not name. That the core crate knows nothing of `aws`, `store`, `api`,
+/// `cli`, `sandbox` and `demo` is the compiler's to see.
 const FORBIDDEN: &[(&str, &[&str])] = &[
-    (
-        "records",
-        &["model", "decide", "ports", "controller", "aws", "store", "world", "sandbox", "api", "cli", "demo"],
-    ),
-    ("model", &["decide", "ports", "controller", "aws", "store", "world", "sandbox", "api", "cli", "demo"]),
-    ("decide", &["ports", "controller", "aws", "store", "world", "sandbox", "api", "cli", "demo", "clock"]),
-    ("ports", &["decide", "controller", "aws", "store", "world", "sandbox", "api", "cli", "demo"]),
-    ("controller", &["aws", "store", "world", "sandbox", "api", "cli", "demo", "daemon"]),
+    ("records", &["model", "decide", "ports", "controller", "world"]),
+    ("model", &["decide", "ports", "controller", "world"]),
+    ("decide", &["ports", "controller", "world", "clock"]),
+    ("ports", &["decide", "controller", "world"]),
+    ("controller", &["world"]),
+    ("world", &["records", "model", "decide", "ports", "controller"]),
     ("aws", &["decide", "controller", "store", "world", "sandbox", "api", "cli", "demo"]),
     ("store", &["decide", "controller", "aws", "world", "sandbox", "api", "cli", "demo"]),
     ("api", &["aws", "store", "world", "sandbox", "cli", "demo"]),
-    (
-        "world",
-        &[
-            "records",
-            "model",
-            "decide",
-            "ports",
-            "controller",
-            "aws",
-            "store",
-            "sandbox",
-            "api",
-            "cli",
-            "demo",
-        ],
-    ),
     ("sandbox", &["model", "decide", "ports", "controller", "aws", "store", "api", "cli", "demo"]),
 ];
 
@@ -40,7 +23,9 @@ const IMPURE: &[&str] =
     &["tokio::", "std::time::Instant", "SystemTime", "rand::", "async fn", "f32", "f64", "HashMap"];
 
 fn files_of(module: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let of_core = sources.join("core");
+    let root = if of_core.join(format!("{module}.rs")).exists() { of_core } else { sources };
     let mut found = vec![root.join(format!("{module}.rs"))];
     let mut folders = vec![root.join(module)];
     while let Some(folder) = folders.pop() {
@@ -124,12 +109,13 @@ fn the_core_and_the_world_are_pure() {
 #[test]
 fn the_map_names_every_module_there_is() {
     let map = include_str!("../../docs/architecture.md");
+    let core = include_str!("../../src/core/lib.rs");
     let lib = include_str!("../../src/lib.rs");
-    for line in lib.lines() {
+    for line in core.lines().chain(lib.lines()) {
         let Some(name) = line.strip_prefix("pub mod ").and_then(|rest| rest.strip_suffix(';')) else {
             continue;
         };
-        let helper = ["clock", "config", "telemetry", "daemon"].contains(&name);
+        let helper = ["clock", "config", "daemon", "logging", "telemetry"].contains(&name);
         let named = map.contains(&format!("`{name}/`"))
             || map.contains(&format!("`{name}.rs`"))
             || map.contains(&format!("src/{name}.rs"));
