@@ -1,0 +1,31 @@
+//! Proves pointsman's shipped code: `model` explores every interleaving of the decision code and the lease protocol
+//! within stated budgets of faults; `faults` puts every fault at every call of the real loop, in virtual time.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod faults;
+mod model;
+
+/// Model checking and fault injection of the shipped code.
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Explores the reachable states of the decision code and of the lease protocol.
+    Model(model::Args),
+    /// Puts every fault at every call of every scenario, through the real loop.
+    Faults(faults::Args),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Args::parse().what {
+        What::Model(args) => model::run(&args),
+        What::Faults(args) => faults::run(&args),
+    }
+}
