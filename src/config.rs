@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::controller::Timing;
 use crate::decide::Limits;
+use crate::lease::LeaseTiming;
 use crate::logging::LogFormat;
 use crate::records::Span;
 use crate::records::names::Label;
@@ -56,31 +57,6 @@ pub struct Config {
     /// How log lines look. `json` unless told.
     #[serde(default = "default_log")]
     pub log: LogFormat,
-}
-
-/// The lease's times. A call starts only while the lease outlasts `operation` and `margin`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct LeaseTiming {
-    /// Another daemon takes over when the beat stood still for so long on its own clock. 20s unless told.
-    pub ttl: Span,
-    /// Time between two beats. 4s unless told.
-    pub renew: Span,
-    /// The longest that one AWS call may take. 6s unless told.
-    pub operation: Span,
-    /// For clocks that run at different speeds. 2s unless told.
-    pub margin: Span,
-}
-
-impl Default for LeaseTiming {
-    fn default() -> Self {
-        Self {
-            ttl: Span::from_secs(20),
-            renew: Span::from_secs(4),
-            operation: Span::from_secs(6),
-            margin: Span::from_secs(2),
-        }
-    }
 }
 
 fn default_listen() -> SocketAddr {

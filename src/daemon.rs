@@ -19,9 +19,10 @@ use crate::config::Config;
 use crate::controller::inputs::Core;
 use crate::controller::reconcile::Reconciler;
 use crate::controller::{self, Controller, Heartbeat, LeaseKeeperGone, Snapshot};
+use crate::lease::{BadTiming, LeaseTiming};
 use crate::ports::{Clock, Permit};
 use crate::records::{ServiceKey, Span};
-use crate::store::lease::{self, DynamoLease, LeaseTiming};
+use crate::store::lease::{self, DynamoLease};
 use crate::store::{DynamoStore, Tables, stream};
 use crate::telemetry::Metrics;
 use crate::{api, decide, records};
@@ -45,7 +46,7 @@ pub struct DaemonSettings {
 pub enum DaemonError {
     /// The lease's times do not hold together.
     #[error("failed to use the lease settings")]
-    Lease(#[source] lease::BadTiming),
+    Lease(#[source] BadTiming),
     /// The status API cannot listen.
     #[error("failed to listen on {address} for the status API")]
     Listen {
@@ -192,6 +193,5 @@ async fn listen(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), DaemonE
 }
 
 fn lease_timing(config: &Config) -> Result<LeaseTiming, DaemonError> {
-    let crate::config::LeaseTiming { ttl, renew, operation, margin } = config.lease;
-    LeaseTiming { ttl, renew, operation, margin }.checked().map_err(DaemonError::Lease)
+    config.lease.checked().map_err(DaemonError::Lease)
 }

@@ -12,4 +12,4 @@ pub mod sandbox;
 pub mod store;
 
 // The pure part and the loop are a crate of their own; here they keep their names.
-pub use pointsman_core::{clock, controller, decide, model, ports, records, telemetry, world};
+pub use pointsman_core::{clock, controller, decide, lease, model, ports, records, telemetry, world};

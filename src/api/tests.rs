@@ -35,6 +35,7 @@ fn view(name: &str, phase: &str, team: &str) -> View {
         revision: "checkout:40".to_owned(),
         strategy: "fast".to_owned(),
         request_id: None,
+        spec_hash: "sha256:41".to_owned(),
         started_at: "2026-11-20T10:00:00Z".parse().unwrap(),
         ended_at: "2026-11-20T10:20:00Z".parse().unwrap(),
     };

@@ -23,6 +23,8 @@ struct Memory {
     statuses: Vec<Value>,
     history: Vec<HistoryItem>,
     commands: Vec<Value>,
+    /// What somebody writes in place of the `DesiredRelease` once the last status is shown.
+    replacement: Option<Value>,
     /// Puts that still succeed; none: all.
     puts_left: Option<u32>,
 }
@@ -53,6 +55,9 @@ impl Desk for Fake {
     async fn status(&self, key: &ServiceKey) -> Result<Option<ReleaseStatus>, StoreError> {
         let mut memory = self.lock();
         let next = if memory.statuses.len() > 1 {
+            if let Some(replacement) = memory.replacement.take() {
+                memory.records.insert(format!("DesiredRelease {key}"), replacement);
+            }
             memory.statuses.remove(0)
         } else {
             let Some(last) = memory.statuses.first() else { return Ok(None) };
@@ -178,6 +183,7 @@ fn item(generation: u64, outcome: Outcome, request_id: &str) -> HistoryItem {
         revision: "checkout:43".to_owned(),
         strategy: "fast".to_owned(),
         request_id: Some(request_id.to_owned()),
+        spec_hash: format!("sha256:{request_id}"),
         started_at: "2026-11-21T10:00:00Z".parse().unwrap(),
         ended_at: "2026-11-21T10:03:20Z".parse().unwrap(),
     }
@@ -288,6 +294,32 @@ async fn without_a_request_id_the_hash_of_the_record_counts() {
     done["status"]["lastOutcome"]["release"] = "suggest-42.1".into();
     desk.lock().statuses = vec![newer(), newer(), done];
     assert_eq!(pointsman(&desk, "wait search/suggest --for-current").await.code, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_began_and_ended_unseen_is_found_by_its_hash_and_an_older_one_like_it_is_not() {
+    let path = file("unseen", RELEASE);
+    let desk = Fake::default();
+    pointsman(&desk, &format!("apply -f {}", path.display())).await;
+    let record = desk.lock().records["DesiredRelease search/suggest"].clone();
+    let hash = crate::records::check::spec_hash(&record["spec"]);
+    let mut other = record.clone();
+    other["spec"]["taskDefinition"] = "suggest:9".into();
+    let of_hash = |generation, outcome| {
+        let mut item = item(generation, outcome, "gha-1");
+        item.spec_hash.clone_from(&hash);
+        item
+    };
+    let older = of_hash(40, Outcome::Succeeded);
+    for (history, code) in [(vec![of_hash(44, Outcome::RolledBack), older.clone()], 10), (vec![older], 13)] {
+        let mut memory = desk.lock();
+        memory.records.insert("DesiredRelease search/suggest".to_owned(), record.clone());
+        memory.replacement = Some(other.clone());
+        memory.statuses = vec![newer(), newer()];
+        memory.history = history;
+        drop(memory);
+        assert_eq!(pointsman(&desk, "wait search/suggest").await.code, code);
+    }
 }
 
 #[tokio::test(start_paused = true)]

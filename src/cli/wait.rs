@@ -182,6 +182,8 @@ struct Waiter<'a> {
     desk: &'a dyn Desk,
     target: Target,
     generation: Option<u64>,
+    /// The generation that the first look showed: what ended with this hash before it was another request.
+    before: Option<u64>,
     said: String,
 }
 
@@ -193,7 +195,7 @@ pub async fn wait(
     output: &mut Output,
 ) -> Result<u8, CliError> {
     let target = target(args, desk).await?;
-    let mut waiter = Waiter { args, desk, target, generation: None, said: String::new() };
+    let mut waiter = Waiter { args, desk, target, generation: None, before: None, said: String::new() };
     let until = clock.monotonic_ms().saturating_add(args.timeout.millis());
     let mut last_status = None;
     loop {
@@ -240,6 +242,7 @@ impl Waiter<'_> {
         let Some(status) = self.desk.status(service).await?.map(|status| status.status) else {
             return Ok(replaced.then(|| overwritten(&self.target)));
         };
+        let before = *self.before.get_or_insert(status.observed_generation);
         let seen = look(service.name(), &self.target, self.generation, &status);
         let (key, text) = progress(&status);
         let found = match seen {
@@ -256,7 +259,11 @@ impl Waiter<'_> {
             Look::Gone(generation) => self.ended(|item| item.generation == generation).await?,
             Look::NotTaken => match &self.target {
                 Target::RequestId(id) => self.ended(|item| item.request_id.as_ref() == Some(id)).await?,
-                Target::Hash(_) if replaced => Some(overwritten(&self.target)),
+                Target::Hash(hash) if replaced => {
+                    let ended =
+                        self.ended(|item| item.spec_hash == *hash && item.generation > before).await?;
+                    Some(ended.unwrap_or_else(|| overwritten(&self.target)))
+                }
                 Target::Hash(_) => None,
             },
         };

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod controller;
 pub mod decide;
+pub mod lease;
 pub mod model;
 pub mod ports;
 pub mod records;

@@ -124,6 +124,9 @@ pub struct HistoryItem {
     pub strategy: String,
     /// As in the request.
     pub request_id: Option<String>,
+    /// `sha256:` of the request's spec as written; empty in items of before it was kept.
+    #[serde(default)]
+    pub spec_hash: String,
     /// When it was seen.
     pub started_at: Timestamp,
     /// When it ended.

@@ -2,7 +2,8 @@
 //! waited, and the sandbox's speed shortens only what AWS gives a length to (alarm periods, health checks,
 //! draining).
 
-use crate::config::{Config, LeaseTiming};
+use crate::config::Config;
+use crate::lease::LeaseTiming;
 use crate::logging::LogFormat;
 use crate::records::names::Label;
 use crate::records::{Percent, Span};
@@ -172,9 +173,7 @@ mod tests {
     #[test]
     fn both_paces_keep_a_lease_that_holds_together() {
         for pace in [Pace::fast(), Pace::watchable()] {
-            let LeaseTiming { ttl, renew, operation, margin } = pace.lease;
-            let lease = crate::store::lease::LeaseTiming { ttl, renew, operation, margin };
-            assert_eq!(lease.checked(), Ok(lease));
+            assert_eq!(pace.lease.checked(), Ok(pace.lease));
         }
     }
 

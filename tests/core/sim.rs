@@ -9,12 +9,14 @@ use jiff::Timestamp;
 use pointsman_core::decide::safety::{Violation, violations};
 use pointsman_core::decide::{Asked, Decision, Input, Limits, Next, Wish, plan_to_observe};
 use pointsman_core::model::facts::{Ended, Facts, Stage};
-use pointsman_core::model::{Acknowledgement, Action, Answer, Effect, Need, Observed, Plan, RefusalClass};
+use pointsman_core::model::observed::{Targets, Weights};
+use pointsman_core::model::{Action, Answer, Effect, Need, Observed, Plan, RefusalClass, Seen};
 use pointsman_core::records::command::{Command, CommandKind, CommandSpec, PromoteStep, Verb};
 use pointsman_core::records::desired_release::{ApiVersion, DesiredReleaseSpec};
 use pointsman_core::records::managed_service::ManagedServiceSpec;
-use pointsman_core::records::{Group, ServiceKey, Span};
+use pointsman_core::records::{ServiceKey, Span};
 
+pub use region::GROUPS;
 use region::SmallRegion;
 
 /// What happens to one pass besides what should.
@@ -325,7 +327,7 @@ impl Sim {
         let plan = plan_to_observe(&facts, &self.service);
         let needs = std::mem::take(&mut self.needs);
         let mut observed = self.region.observe(self.now, plan.as_ref(), &needs);
-        region::disturb(&mut observed, fault, &self.region);
+        disturb(&mut observed, fault, &self.region);
         if let Some(twist) = self.twist.filter(|_| observed.extra.preflight.is_some()) {
             twist(&mut observed);
         }
@@ -543,10 +545,39 @@ pub const STAGES: [Stage; 7] = [
     Stage::GoingBack,
 ];
 
-/// The acknowledgement that a creation gives.
-pub fn created(task_set: &str) -> Answer {
-    Answer::Acknowledged(Acknowledgement::Created { task_set: task_set.to_owned() })
+/// Makes a part of an observation unreadable, or stale.
+fn disturb(observed: &mut Observed, fault: Fault, region: &SmallRegion) {
+    let unread = || "throttled".to_owned();
+    match fault {
+        Fault::ServiceUnread => observed.service = Seen::Unknown(unread()),
+        Fault::RoutesUnread => observed.routes.values_mut().for_each(|seen| *seen = Seen::Unknown(unread())),
+        Fault::AlarmsUnread => observed.alarms.values_mut().for_each(|seen| *seen = Seen::Unknown(unread())),
+        Fault::StaleRoutes => {
+            for (route, before) in region.weights_before() {
+                if let Some(seen) = observed.routes.get_mut(route) {
+                    *seen = Seen::Known(Weights::Pair(*before));
+                }
+            }
+        }
+        Fault::TargetsUnwell => {
+            for targets in observed.extra.targets.values_mut() {
+                let sick = Targets { unhealthy: 4, ..Targets::default() };
+                *targets = Seen::Known(sick);
+            }
+        }
+        Fault::DesiredJustGrew => {
+            if let Seen::Known(service) = &mut observed.service {
+                service.desired_count += 20;
+            }
+        }
+        Fault::None
+        | Fault::CrashBefore
+        | Fault::CrashAfter
+        | Fault::LostAnswer
+        | Fault::LostCall
+        | Fault::Late
+        | Fault::Throttled
+        | Fault::Denied
+        | Fault::TakeOver => {}
+    }
 }
-
-/// Both groups.
-pub const GROUPS: [Group; 2] = [Group::A, Group::B];

@@ -12,7 +12,7 @@ use tracing::{debug, error, warn};
 
 use super::inputs::{Core, Records, nothing_to_observe};
 use super::persist;
-use super::tell::{announce, bare_status, history};
+use super::tell::{Announced, announce, bare_status, history};
 use super::trouble::{ReconcileError, backoff, guarded, store};
 use super::workqueue::{Lane, Trigger};
 use crate::decide::{Decision, Input, Limits, Next, Wait};
@@ -55,7 +55,7 @@ pub struct Reconciler {
 pub struct Slot {
     memory: Option<Box<Memory>>,
     claim_denied: Option<(String, String)>,
-    announced: Option<String>,
+    announced: Announced,
     /// Why it waits, in one word.
     pub(super) waiting: Option<&'static str>,
     /// What people see.

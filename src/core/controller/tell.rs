@@ -1,7 +1,7 @@
 //! What is said about a run besides the status that `decide` explains: history items, the one log line of a
 //! change, and the status of a service of which nothing else can be said.
 
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use crate::decide::Next;
 use crate::model::facts::Ended;
@@ -23,6 +23,7 @@ pub(super) fn history(key: &ServiceKey, ended: &Ended) -> HistoryItem {
         revision: asked.parse::<Revision>().map_or_else(|_| asked.clone(), |revision| revision.to_string()),
         strategy: ended.strategy.clone(),
         request_id: ended.identity.request_id.clone(),
+        spec_hash: ended.identity.spec_hash.clone(),
         started_at: ended.started_at,
         ended_at: ended.at,
     }
@@ -56,8 +57,19 @@ pub(super) fn bare_status(key: &ServiceKey, facts: &Facts, phase: Phase) -> Rele
     }
 }
 
-/// One line when what is done changes; a debug line when it is still the same.
-pub(super) fn announce(announced: &mut Option<String>, next: &Next, status: &ReleaseStatus) {
+/// What was said last of a service.
+#[derive(Debug, Default)]
+pub struct Announced {
+    doing: Option<String>,
+    stuck: bool,
+}
+
+/// One line when what is done changes, and one when traffic does not come back; a debug line when all is the same.
+pub(super) fn announce(announced: &mut Announced, next: &Next, status: &ReleaseStatus) {
+    if let Some(message) = newly_stuck(&mut announced.stuck, status) {
+        error!(message, "RollbackStuck: traffic does not come back; a person should look");
+    }
+    let announced = &mut announced.doing;
     let reason = match (&status.status.waiting_on, next) {
         (_, Next::Halted(halt)) => halt.detail.as_str(),
         (Some(waiting), _) => waiting.message.as_str(),
@@ -68,6 +80,14 @@ pub(super) fn announce(announced: &mut Option<String>, next: &Next, status: &Rel
     } else {
         debug!(doing = announced.as_deref(), reason, "still");
     }
+}
+
+/// What the condition `RollbackStuck` says, the first time that it is there.
+pub(super) fn newly_stuck<'a>(stuck: &mut bool, status: &'a ReleaseStatus) -> Option<&'a str> {
+    let mut conditions = status.status.conditions.iter();
+    let found = conditions.find(|condition| condition.kind == "RollbackStuck" && condition.status == "True");
+    let was_stuck = std::mem::replace(stuck, found.is_some());
+    found.filter(|_| !was_stuck).map(|condition| condition.message.as_deref().unwrap_or_default())
 }
 
 /// From what to what, when it changed. Looking twice is not doing.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::{advance, sleep};
 
 use super::inputs::{Core, Read};
-use super::tell::{bare_status, change};
+use super::tell::{bare_status, change, newly_stuck};
 use super::*;
 use crate::clock::TokioClock;
 use crate::decide::safety::{Property, Violation};
@@ -20,7 +20,7 @@ use crate::model::{
 };
 use crate::ports::{Cloud, Remembered, StateWrite, Store, Wishes};
 use crate::records::managed_service::ManagedServiceSpec;
-use crate::records::status::Phase;
+use crate::records::status::{Condition, Phase};
 use crate::records::{DesiredReleaseSpec, Group, Percent};
 use crate::telemetry::Metrics;
 
@@ -620,6 +620,30 @@ fn a_change_of_what_is_done_is_said_once() {
             ("settled", "set route public to a 100 % / b 0 %"),
         ]
     );
+}
+
+#[test]
+fn a_rollback_that_is_stuck_is_said_once_each_time_it_gets_stuck() {
+    let status = |kind: &str| {
+        let key = "payments/checkout".parse().unwrap();
+        let mut status = bare_status(&key, &Facts::default(), Phase::RollingBack);
+        status.status.conditions.push(Condition {
+            kind: kind.to_owned(),
+            status: "True".to_owned(),
+            reason: "Throttled".to_owned(),
+            message: Some("for 1m1s".to_owned()),
+            observed_generation: 42,
+            last_transition_time: Timestamp::UNIX_EPOCH,
+        });
+        status
+    };
+    let (going, stuck) = (status("Progressing"), status("RollbackStuck"));
+    let mut memory = false;
+    let said: Vec<Option<&str>> = [&going, &stuck, &stuck, &going, &stuck]
+        .into_iter()
+        .map(|status| newly_stuck(&mut memory, status))
+        .collect();
+    assert_eq!(said, [None, Some("for 1m1s"), None, None, Some("for 1m1s")]);
 }
 
 #[tokio::test(start_paused = true)]

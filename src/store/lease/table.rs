@@ -8,31 +8,11 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::watch::LeaseItem;
+use crate::lease::{LeaseItem, Renewal, Taken};
 use crate::ports::StoreError;
 use crate::store::convert::{Item, count, n, s, text};
 use crate::store::error::timed;
 use crate::store::tables::{LEASE_PK, LEASE_SK, PK, SK};
-
-/// What became of a renewal or a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renewal {
-    /// Done: the lease was still ours.
-    Done,
-    /// It is somebody else's.
-    Lost,
-}
-
-/// What became of a take or a renewal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// Ours, under this new epoch.
-    Epoch(u64),
-    /// Still ours.
-    Renewed,
-    /// Somebody else's.
-    Lost,
-}
 
 /// The four calls on the lease item. All are safe to repeat.
 #[async_trait]

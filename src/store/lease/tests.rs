@@ -4,8 +4,9 @@ use std::sync::atomic::AtomicBool;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
-use super::table::Taken;
 use super::*;
+use crate::lease::{BadTiming, LeaseItem, Taken};
+use crate::records::Span;
 
 const TIMING: LeaseTiming = LeaseTiming {
     ttl: Span::from_secs(20),

@@ -1,4 +1,5 @@
-//! One service in the pure region, seen and changed as the AWS adapters would.
+//! One service in the pure region, seen and changed as the AWS adapters would. The fault harness
+//! (`tests/proof`) runs on it too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +15,11 @@ use pointsman_core::records::{Group, Percent, Span};
 use pointsman_core::world::{Region, Runtime, Tuning, ecs, elb};
 use serde_json::json;
 
-use super::{Fault, GROUPS};
-
 const CLUSTER: &str = "prod";
 const SERVICE: &str = "checkout";
+
+/// Both groups.
+pub const GROUPS: [Group; 2] = [Group::A, Group::B];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct SimAlarm {
@@ -240,6 +242,11 @@ impl SmallRegion {
         let rules =
             self.region.borrow_mut().describe_rules(start(), None, std::slice::from_ref(rule)).ok()?;
         shares_of(&rules.first()?.actions, &self.groups)
+    }
+
+    /// What each route showed before its last write.
+    pub fn weights_before(&self) -> &BTreeMap<String, Shares> {
+        &self.before
     }
 
     pub fn production_weights(&self) -> Vec<(Group, u32)> {
@@ -465,7 +472,7 @@ impl SmallRegion {
         let mut input: ecs::CreateTaskSet = serde_json::from_value(input).expect("a task set");
         input.scale = Some(ecs::Scale::tenths(u32::from(scale.tenths())));
         match self.region.get_mut().create_task_set(now, input) {
-            Ok(set) => super::created(&set.task_set_arn),
+            Ok(set) => Answer::Acknowledged(Acknowledgement::Created { task_set: set.task_set_arn }),
             Err(error) => Answer::Refused { class: RefusalClass::Permanent, message: error.to_string() },
         }
     }
@@ -492,41 +499,4 @@ fn shares_of(actions: &[elb::Action], groups: &BTreeMap<Group, String>) -> Optio
     let tuples = tuples(actions);
     let of = |group: Group| tuples.iter().find(|(arn, _)| *arn == groups[&group]).map(|(_, weight)| *weight);
     Some(Shares { a: of(Group::A)?, b: of(Group::B)? })
-}
-
-/// Makes a part of an observation unreadable, or stale.
-pub fn disturb(observed: &mut Observed, fault: Fault, region: &SmallRegion) {
-    let unread = || "throttled".to_owned();
-    match fault {
-        Fault::ServiceUnread => observed.service = Seen::Unknown(unread()),
-        Fault::RoutesUnread => observed.routes.values_mut().for_each(|seen| *seen = Seen::Unknown(unread())),
-        Fault::AlarmsUnread => observed.alarms.values_mut().for_each(|seen| *seen = Seen::Unknown(unread())),
-        Fault::StaleRoutes => {
-            for (route, before) in &region.before {
-                if let Some(seen) = observed.routes.get_mut(route) {
-                    *seen = Seen::Known(Weights::Pair(*before));
-                }
-            }
-        }
-        Fault::TargetsUnwell => {
-            for targets in observed.extra.targets.values_mut() {
-                let sick = Targets { unhealthy: 4, ..Targets::default() };
-                *targets = Seen::Known(sick);
-            }
-        }
-        Fault::DesiredJustGrew => {
-            if let Seen::Known(service) = &mut observed.service {
-                service.desired_count += 20;
-            }
-        }
-        Fault::None
-        | Fault::CrashBefore
-        | Fault::CrashAfter
-        | Fault::LostAnswer
-        | Fault::LostCall
-        | Fault::Late
-        | Fault::Throttled
-        | Fault::Denied
-        | Fault::TakeOver => {}
-    }
 }

@@ -291,6 +291,7 @@ fn ended(message: String) -> HistoryItem {
         revision: "checkout:41".to_owned(),
         strategy: "fast".to_owned(),
         request_id: None,
+        spec_hash: "sha256:41".to_owned(),
         started_at: at(0),
         ended_at: at(60),
     }

@@ -1,7 +1,6 @@
 //! The lease's decisions, without input or output: what to do next, and what an answer means.
 
 use super::LeaseTiming;
-use super::table::{Renewal, Taken};
 
 /// The lease item.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +13,26 @@ pub struct LeaseItem {
     pub holder: String,
     /// Given up by its owner: free to take at once.
     pub released: bool,
+}
+
+/// What became of a renewal or a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// Done: the lease was still ours.
+    Done,
+    /// It is somebody else's.
+    Lost,
+}
+
+/// What became of a take or a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Ours, under this new epoch.
+    Epoch(u64),
+    /// Still ours.
+    Renewed,
+    /// Somebody else's.
+    Lost,
 }
 
 /// What to do next.

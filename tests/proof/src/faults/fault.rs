@@ -1,0 +1,246 @@
+//! What may go wrong, and where.
+
+use std::fmt;
+
+/// A call of the loop to the outside, or a hint to it. Each instance of one gets a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Op {
+    /// The list of all services.
+    List,
+    /// What people wrote.
+    Wishes,
+    /// The state item.
+    Remembered,
+    /// A conditional write of the state item.
+    Write,
+    /// `DescribeServices`.
+    Service,
+    /// `DescribeRules` of the routes.
+    Routes,
+    /// `DescribeAlarms` by name.
+    Alarms,
+    /// Everything a release is judged by before it starts.
+    Preflight,
+    /// `DescribeTargetHealth`.
+    Targets,
+    /// All rules of the load balancer.
+    Balancer,
+    /// `DescribeAlarmHistory`.
+    History,
+    /// Why a task stopped.
+    LastStop,
+    /// A mutating call.
+    Effect,
+    /// The table's stream says that somebody wrote.
+    Hint,
+}
+
+impl Op {
+    /// Every kind.
+    pub const ALL: [Self; 14] = [
+        Self::List,
+        Self::Wishes,
+        Self::Remembered,
+        Self::Write,
+        Self::Service,
+        Self::Routes,
+        Self::Alarms,
+        Self::Preflight,
+        Self::Targets,
+        Self::Balancer,
+        Self::History,
+        Self::LastStop,
+        Self::Effect,
+        Self::Hint,
+    ];
+
+    const fn is_table_read(self) -> bool {
+        matches!(self, Self::List | Self::Wishes | Self::Remembered)
+    }
+
+    /// Whether it changes something.
+    pub const fn is_mutation(self) -> bool {
+        matches!(self, Self::Write | Self::Effect)
+    }
+}
+
+/// What befalls one call. Seconds are virtual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fault {
+    /// The process dies before the call is sent.
+    CrashBefore,
+    /// The process dies when the call has landed.
+    CrashAfter,
+    /// The process dies, and the call lands so much later.
+    CrashLate(u64),
+    /// It lands, and the answer is lost.
+    LoseAnswer,
+    /// It does not land, and nobody can tell.
+    NotApplied,
+    /// The answer is lost, and it lands so much later.
+    Late(u64),
+    /// It lands, is acknowledged, and lands once more so much later.
+    Duplicate(u64),
+    /// Refused by a rate limit.
+    Throttled,
+    /// This call and all of its kind are refused by a rate limit for so long.
+    ThrottledFor(u64),
+    /// Refused: something else changes the resource.
+    Conflict,
+    /// Refused: no permission.
+    Denied,
+    /// It cannot be read.
+    Unread,
+    /// This read and all of its kind fail for so long.
+    UnreadFor(u64),
+    /// It shows the world as it was so many passes ago.
+    Stale(usize),
+    /// It takes so long.
+    Slow(u64),
+    /// It never answers; the run is dropped at its limit.
+    Hang,
+    /// The process stands still in this call, its lease gate passed, for so long. Meanwhile another one takes over.
+    TakeOver(u64),
+    /// Another process takes over, and this one goes on for a lease's time as if nothing had happened.
+    SplitBrain,
+    /// The hint is lost.
+    HintMissed,
+    /// The hint comes so much later.
+    HintLate(u64),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CrashLate(n) => write!(f, "crash-late-{n}"),
+            Self::Late(n) => write!(f, "late-{n}"),
+            Self::Duplicate(n) => write!(f, "duplicate-{n}"),
+            Self::ThrottledFor(n) => write!(f, "throttled-for-{n}"),
+            Self::UnreadFor(n) => write!(f, "unread-for-{n}"),
+            Self::Stale(n) => write!(f, "stale-{n}"),
+            Self::Slow(n) => write!(f, "slow-{n}"),
+            Self::TakeOver(n) => write!(f, "take-over-{n}"),
+            Self::HintLate(n) => write!(f, "hint-late-{n}"),
+            Self::CrashBefore => f.write_str("crash-before"),
+            Self::CrashAfter => f.write_str("crash-after"),
+            Self::LoseAnswer => f.write_str("lose-answer"),
+            Self::NotApplied => f.write_str("not-applied"),
+            Self::Throttled => f.write_str("throttled"),
+            Self::Conflict => f.write_str("conflict"),
+            Self::Denied => f.write_str("denied"),
+            Self::Unread => f.write_str("unread"),
+            Self::Hang => f.write_str("hang"),
+            Self::SplitBrain => f.write_str("split-brain"),
+            Self::HintMissed => f.write_str("hint-missed"),
+        }
+    }
+}
+
+impl std::str::FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown = || format!("no fault is called {text}");
+        let simple = [
+            Self::CrashBefore,
+            Self::CrashAfter,
+            Self::LoseAnswer,
+            Self::NotApplied,
+            Self::Throttled,
+            Self::Conflict,
+            Self::Denied,
+            Self::Unread,
+            Self::Hang,
+            Self::SplitBrain,
+            Self::HintMissed,
+        ];
+        if let Some(fault) = simple.into_iter().find(|fault| fault.to_string() == text) {
+            return Ok(fault);
+        }
+        let (name, number) = text.rsplit_once('-').ok_or_else(unknown)?;
+        let secs: u64 = number.parse().map_err(|_| unknown())?;
+        match name {
+            "crash-late" => Ok(Self::CrashLate(secs)),
+            "late" => Ok(Self::Late(secs)),
+            "duplicate" => Ok(Self::Duplicate(secs)),
+            "throttled-for" => Ok(Self::ThrottledFor(secs)),
+            "unread-for" => Ok(Self::UnreadFor(secs)),
+            "stale" => usize::try_from(secs).map(Self::Stale).map_err(|_| unknown()),
+            "slow" => Ok(Self::Slow(secs)),
+            "take-over" => Ok(Self::TakeOver(secs)),
+            "hint-late" => Ok(Self::HintLate(secs)),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+/// A storm: longer than a clean-up's quiet wait, shorter than any deadline of the scenarios.
+const STORM: u64 = 25;
+
+/// Every single fault that can befall a call of this kind.
+pub fn applicable(op: Op) -> Vec<Fault> {
+    use Fault::{
+        Conflict, CrashAfter, CrashBefore, CrashLate, Denied, Duplicate, Hang, HintLate, HintMissed, Late,
+        LoseAnswer, NotApplied, Slow, SplitBrain, Stale, TakeOver, Throttled, ThrottledFor, Unread, UnreadFor,
+    };
+    match op {
+        Op::Hint => vec![HintMissed, HintLate(7)],
+        Op::Write => vec![
+            CrashBefore,
+            CrashAfter,
+            LoseAnswer,
+            NotApplied,
+            Late(1),
+            Late(10),
+            CrashLate(22),
+            Denied,
+            UnreadFor(STORM),
+            Hang,
+            TakeOver(0),
+            TakeOver(4),
+            SplitBrain,
+        ],
+        Op::Effect => vec![
+            CrashBefore,
+            CrashAfter,
+            CrashLate(1),
+            CrashLate(24),
+            CrashLate(50),
+            LoseAnswer,
+            NotApplied,
+            Late(1),
+            Late(7),
+            Late(50),
+            Duplicate(2),
+            Throttled,
+            ThrottledFor(STORM),
+            Conflict,
+            Denied,
+            Slow(5),
+            Hang,
+            TakeOver(0),
+            TakeOver(4),
+            TakeOver(40),
+            SplitBrain,
+        ],
+        read if read.is_table_read() => {
+            vec![CrashBefore, Unread, UnreadFor(STORM), Slow(5), TakeOver(4), SplitBrain]
+        }
+        _ => vec![CrashBefore, Unread, UnreadFor(STORM), Stale(1), Stale(3), Slow(5), TakeOver(4), SplitBrain],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_named_so_that_it_can_be_replayed() {
+        for op in Op::ALL {
+            for fault in applicable(op) {
+                assert_eq!(fault.to_string().parse(), Ok(fault));
+            }
+        }
+        assert!("late-much".parse::<Fault>().is_err());
+    }
+}

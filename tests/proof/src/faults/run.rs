@@ -1,0 +1,319 @@
+//! One run of one scenario: processes that really run `controller::run`, in virtual time, on one thread.
+//!
+//! Real: the whole loop with its queue, lanes, deadlines and panics, and the shipped `decide`, `settle`, `explain` and
+//! readers of records. Faked: the lease (a process is granted the next epoch when it starts) and the stream.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pointsman_core::controller::inputs::Core;
+use pointsman_core::controller::reconcile::Reconciler;
+use pointsman_core::controller::{self, Controller, Heartbeat, Snapshot, Timing};
+use pointsman_core::decide::safety::{Violation, violations};
+use pointsman_core::decide::{self, Decision, Input, Limits};
+use pointsman_core::ports::{Clock, Permit};
+use pointsman_core::records::{self, ServiceKey, Span};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::OPERATION;
+use super::fault::Op;
+use super::log::{Entry, What};
+use super::ports::Ports;
+use super::script::{self, Scenario};
+use super::world::{Base, Planned, Signal, World, key};
+
+/// From a process's death until another one has its lease: the time to live, and a little.
+const FAILOVER: Span = Span::from_secs(21);
+/// How long everything must have been still before a run counts as ended: two looks of an idle service.
+const STILL: Span = Span::from_secs(150);
+/// No run may take longer. The longest hang (5 min), failover, long quiet waits and all deadlines fit.
+const LONGEST: Span = Span::from_mins(30);
+const POLL: Span = Span::from_secs(2);
+
+/// What became of one run.
+pub struct Outcome {
+    /// Everything that happened.
+    pub log: Vec<Entry>,
+    /// What each call was.
+    pub ops: Vec<Op>,
+    /// Passes.
+    pub ticks: u32,
+    /// Virtual time until nothing was left to do; none when it never came to that.
+    pub settled_ms: Option<u64>,
+    /// How releases ended.
+    pub ended: Vec<(records::status::Outcome, String)>,
+    /// What it left.
+    pub base: Base,
+    /// Panics and decisions that the second opinion refused.
+    pub complaints: Vec<String>,
+}
+
+thread_local! {
+    static COMPLAINTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes down what went wrong inside the shipped code.
+pub fn complain(what: String) {
+    COMPLAINTS.with_borrow_mut(|complaints| complaints.push(what));
+}
+
+fn second_opinion(input: &Input<'_>, decision: &Decision) -> Vec<Violation> {
+    let found = violations(input, decision);
+    for violation in &found {
+        complain(format!("the second opinion refuses: {violation}"));
+    }
+    found
+}
+
+const CORE: Core = Core {
+    decide: decide::decide,
+    settle: decide::settle,
+    explain: decide::explain::status,
+    read_service: records::check::read_service,
+    read_desired: records::check::read_desired,
+    plan_to_observe: decide::plan_to_observe,
+    violations: second_opinion,
+};
+
+/// Runs `scenario` from `base` with `faults`.
+pub fn run(base: &Base, scenario: &Scenario, faults: &[Planned]) -> anyhow::Result<Outcome> {
+    COMPLAINTS.take();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    Ok(runtime.block_on(async {
+        let (signals, heard) = mpsc::unbounded_channel();
+        let world = World::new(base, scenario, faults, signals);
+        let settled_ms = Runner::new(Arc::clone(&world), heard).run().await;
+        let mut inner = world.inner();
+        let ended = script::ended(&inner).into_iter().map(|(_, outcome, reason)| (outcome, reason)).collect();
+        let mut left = inner.base.clone();
+        left.at = world.clock.now();
+        Outcome {
+            log: std::mem::take(&mut inner.log),
+            ops: std::mem::take(&mut inner.ops),
+            ticks: inner.ticks,
+            settled_ms,
+            ended,
+            base: left,
+            complaints: COMPLAINTS.take(),
+        }
+    }))
+}
+
+/// A process.
+struct Process {
+    epoch: u64,
+    valid_until_ms: Arc<AtomicU64>,
+    permits: watch::Sender<Option<Permit>>,
+    hints: mpsc::Sender<ServiceKey>,
+    task: JoinHandle<()>,
+    _shown: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl Process {
+    /// The one place that knows how a lease is granted.
+    fn grant(&self, clock: &Arc<dyn Clock>) {
+        self.valid_until_ms.store(u64::MAX, Ordering::SeqCst);
+        let permit = Permit::new(self.epoch, Arc::clone(&self.valid_until_ms), Arc::clone(clock));
+        self.permits.send_replace(Some(permit));
+    }
+
+    fn revoke(&self) {
+        self.valid_until_ms.store(0, Ordering::SeqCst);
+        self.permits.send_replace(None);
+    }
+}
+
+/// What is to happen at a point in time.
+enum Later {
+    Start,
+    Revoke(u32),
+    Hint,
+}
+
+struct Runner {
+    world: Arc<World>,
+    heard: mpsc::UnboundedReceiver<Signal>,
+    processes: BTreeMap<u32, Process>,
+    started: u32,
+    agenda: Vec<(u64, Later)>,
+    still_since_ms: Option<u64>,
+    seen: usize,
+}
+
+impl Runner {
+    fn new(world: Arc<World>, heard: mpsc::UnboundedReceiver<Signal>) -> Self {
+        Self {
+            world,
+            heard,
+            processes: BTreeMap::new(),
+            started: 0,
+            agenda: Vec::new(),
+            still_since_ms: None,
+            seen: 0,
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.world.clock.monotonic_ms()
+    }
+
+    /// When nothing was left to do; none when that never came.
+    async fn run(mut self) -> Option<u64> {
+        self.start();
+        let settled = loop {
+            tokio::select! {
+                biased;
+                signal = self.heard.recv() => if let Some(signal) = signal { self.hear(signal).await },
+                () = sleep(Span::from_millis(500).std()) => {
+                    self.keep_agenda();
+                    script::advance(&self.world);
+                    if self.is_still() {
+                        break self.still_since_ms;
+                    }
+                    if self.now_ms() > LONGEST.millis() {
+                        break None;
+                    }
+                }
+            }
+        };
+        for (_, process) in std::mem::take(&mut self.processes) {
+            process.task.abort();
+            // Aborted, as it should be.
+            let _aborted = process.task.await;
+        }
+        settled
+    }
+
+    async fn hear(&mut self, signal: Signal) {
+        match signal {
+            Signal::Die(number) => {
+                let Some(process) = self.processes.remove(&number) else { return };
+                self.world.note(0, number, process.epoch, What::Died);
+                process.task.abort();
+                let _aborted = process.task.await;
+                self.after(FAILOVER, Later::Start);
+            }
+            Signal::TakeOver { from, unseen } => {
+                if unseen {
+                    self.after(FAILOVER, Later::Revoke(from));
+                } else {
+                    self.revoke(from);
+                }
+                self.start();
+            }
+            Signal::Hint { after } if after == Span::ZERO => self.hint(),
+            Signal::Hint { after } => self.after(after, Later::Hint),
+        }
+    }
+
+    fn after(&mut self, span: Span, what: Later) {
+        let at_ms = self.now_ms() + span.millis();
+        self.agenda.push((at_ms, what));
+    }
+
+    fn keep_agenda(&mut self) {
+        let now_ms = self.now_ms();
+        let (due, rest) = std::mem::take(&mut self.agenda).into_iter().partition(|(at_ms, _)| *at_ms <= now_ms);
+        self.agenda = rest;
+        let due: Vec<(u64, Later)> = due;
+        for (_, what) in due {
+            match what {
+                Later::Start => self.start(),
+                Later::Revoke(number) => self.revoke(number),
+                Later::Hint => self.hint(),
+            }
+        }
+    }
+
+    fn revoke(&self, number: u32) {
+        if let Some(process) = self.processes.get(&number) {
+            process.revoke();
+            self.world.note(0, number, process.epoch, What::Unleased);
+        }
+    }
+
+    fn hint(&self) {
+        for process in self.processes.values() {
+            // A full queue of hints loses some; polling goes on.
+            let _full = process.hints.try_send(key());
+        }
+    }
+
+    fn start(&mut self) {
+        self.started += 1;
+        let me = self.started;
+        let epoch = {
+            let mut inner = self.world.inner();
+            inner.base.epoch += 1;
+            inner.base.epoch
+        };
+        self.world.note(0, me, epoch, What::Started);
+        let process = launch(&self.world, me, epoch);
+        let clock: Arc<dyn Clock> = Arc::new(self.world.clock);
+        process.grant(&clock);
+        self.processes.insert(me, process);
+    }
+
+    /// Nothing was left to do for a while.
+    fn is_still(&mut self) -> bool {
+        let now_ms = self.now_ms();
+        let (over, entries) = {
+            let inner = self.world.inner();
+            let quiet = |entry: &Entry| matches!(entry.what, What::Read(_) | What::Settled);
+            let entries = inner.log.iter().filter(|entry| !quiet(entry)).count();
+            (script::is_over(&inner) && self.agenda.is_empty() && !self.processes.is_empty(), entries)
+        };
+        if !over || entries != self.seen {
+            self.seen = entries;
+            self.still_since_ms = None;
+            if !over {
+                return false;
+            }
+        }
+        let since_ms = *self.still_since_ms.get_or_insert_with(|| {
+            self.world.note(0, 0, 0, What::Settled);
+            now_ms
+        });
+        now_ms >= since_ms + STILL.millis()
+    }
+}
+
+fn launch(world: &Arc<World>, me: u32, epoch: u64) -> Process {
+    let ports = Arc::new(Ports { world: Arc::clone(world), me, epoch });
+    let reconciler = Reconciler {
+        store: Arc::<Ports>::clone(&ports),
+        cloud: ports,
+        clock: Arc::new(world.clock),
+        core: CORE,
+        limits: Limits { installation: "proof".to_owned(), poll: POLL, idle_poll: Span::from_secs(60) },
+        operation: OPERATION,
+        metrics: Arc::default(),
+    };
+    let (permits, permit) = watch::channel(None);
+    let (hints, hinted) = mpsc::channel(8);
+    let (snapshots, shown) = watch::channel(Arc::default());
+    let controller = Controller {
+        reconciler: Arc::new(reconciler),
+        permit,
+        hints: hinted,
+        snapshots,
+        heartbeat: Arc::<Heartbeat>::default(),
+        timing: Timing {
+            resync: Span::from_mins(5),
+            concurrency: NonZeroUsize::MIN,
+            longest_run: Span::from_mins(5),
+            drain: Span::from_secs(20),
+        },
+    };
+    let task = tokio::spawn(async move {
+        let ended = controller::run(controller, CancellationToken::new()).await;
+        complain(format!("the loop ended: {ended:?}"));
+    });
+    Process { epoch, valid_until_ms: Arc::default(), permits, hints, task, _shown: shown }
+}

@@ -1,0 +1,126 @@
+//! The scenarios: each a sentence that a team would say.
+
+use pointsman_core::model::observed::AlarmState::{Alarm, Ok};
+use pointsman_core::records::Group;
+use pointsman_core::records::Span;
+use pointsman_core::records::command::Verb;
+use pointsman_core::records::managed_service::ManagedServiceSpec;
+use pointsman_core::records::status::Outcome::{self, Failed, RolledBack, Succeeded, Superseded};
+use pointsman_core::records::strategy::{OnTimeout, Pause, StepSpec, Strategy};
+
+use super::script::{Act, Scenario, Step, When};
+
+fn step(when: When, act: Act) -> Step {
+    Step { when, act }
+}
+
+fn story(name: &'static str, script: Vec<Step>, outcomes: &'static [Outcome], serves: u32) -> Scenario {
+    Scenario { name, serving: true, edit: |_| {}, script, outcomes, or: &[], serves, or_serves: &[] }
+}
+
+fn asks(revision: u32) -> Step {
+    step(When::Now, Act::Ask(revision))
+}
+
+/// An alarm that burns for a while and goes out by itself.
+fn burns(when: When, name: &'static str, secs: u64) -> [Step; 2] {
+    [step(when, Act::Alarm(name, Alarm)), step(When::After(secs), Act::Alarm(name, Ok))]
+}
+
+/// The production write of the last step is 4 s of propagation and 20 s of bake old when the bake ends.
+const ALMOST_BAKED: u64 = 23;
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    let mut all = releases();
+    all.extend(alarms());
+    all.extend(edits());
+    all.extend(hands());
+    all
+}
+
+/// The one by this name.
+pub fn named(name: &str) -> Option<Scenario> {
+    all().into_iter().find(|scenario| scenario.name == name)
+}
+
+fn releases() -> Vec<Scenario> {
+    vec![
+        story("good", vec![asks(2)], &[Succeeded], 2),
+        Scenario { serving: false, ..story("first", vec![asks(1)], &[Succeeded], 1) },
+        story("never-healthy", vec![asks(5)], &[Failed], 1),
+        story(
+            "over-broken-stable",
+            vec![step(When::Now, Act::Sicken(Group::A)), step(When::After(30), Act::Ask(2))],
+            &[Succeeded],
+            2,
+        ),
+    ]
+}
+
+fn alarms() -> Vec<Scenario> {
+    let burning = |name, when, outcomes| {
+        let mut script = vec![asks(2)];
+        script.extend(burns(when, "b-5xx", 6));
+        story(name, script, outcomes, 1)
+    };
+    vec![
+        burning("alarm-in-test", When::Tested, &[Failed]),
+        burning("alarm-in-shift", When::At(100, 0), &[RolledBack]),
+        burning("alarm-in-bake", When::At(1000, 10), &[RolledBack]),
+        Scenario {
+            // The bake may end a poll before or after the alarm; both are right, and nothing else is.
+            or: &[&[Succeeded]],
+            or_serves: &[2],
+            ..burning("alarm-at-the-last-moment", When::At(1000, ALMOST_BAKED), &[RolledBack])
+        },
+    ]
+}
+
+fn edits() -> Vec<Scenario> {
+    let other = |name, when| {
+        story(name, vec![asks(2), step(when, Act::Ask(3))], &[Superseded, Succeeded], 3)
+    };
+    vec![
+        other("supersede-in-preparation", When::Made),
+        other("supersede-in-shift", When::At(100, 2)),
+        other("supersede-in-bake", When::At(1000, 10)),
+        story("same-revision", vec![asks(2), step(When::At(100, 2), Act::Reword(2))], &[Succeeded], 2),
+        story("edit-back", vec![asks(2), step(When::At(100, 6), Act::Ask(1))], &[Superseded], 1),
+    ]
+}
+
+fn hands() -> Vec<Scenario> {
+    let after = |when, act| vec![asks(2), step(when, act)];
+    vec![
+        story("abort", after(When::At(100, 6), Act::Command(Verb::Abort)), &[RolledBack], 1),
+        story("record-deleted", after(When::At(100, 6), Act::Withdraw), &[RolledBack], 1),
+        Scenario {
+            edit: pausing,
+            ..story("promote", after(When::Paused, Act::Command(Verb::Promote)), &[Succeeded], 2)
+        },
+        story(
+            "suspend",
+            vec![
+                asks(2),
+                step(When::At(100, 6), Act::Suspend(true)),
+                step(When::After(40), Act::Suspend(false)),
+            ],
+            &[Succeeded],
+            2,
+        ),
+        story(
+            "rollback-after-success",
+            vec![asks(2), step(When::Ended(1), Act::Command(Verb::Rollback))],
+            &[Succeeded, Succeeded],
+            1,
+        ),
+    ]
+}
+
+/// A pause before the first step, which a person ends.
+fn pausing(spec: &mut ManagedServiceSpec) {
+    let pause = Pause { timeout: Span::from_mins(10), on_timeout: OnTimeout::Rollback };
+    let steps = vec![StepSpec { pause: Some(pause), ..StepSpec::default() }];
+    spec.strategies.insert("fast".to_owned(), Strategy { steps: Some(steps), ..Strategy::default() });
+}

@@ -1,0 +1,233 @@
+//! What people do in a run, at which points, and when it is over.
+
+use std::sync::Arc;
+
+use pointsman_core::model::observed::AlarmState;
+use pointsman_core::ports::Clock as _;
+use pointsman_core::records::command::{Command, CommandKind, CommandSpec, PromoteStep, Verb};
+use pointsman_core::records::desired_release::ApiVersion;
+use pointsman_core::records::managed_service::ManagedServiceSpec;
+use pointsman_core::records::status::Outcome;
+use pointsman_core::records::{Group, Span, check};
+use serde_json::{Value, json};
+
+use super::fault::{Fault, Op};
+use super::log::What;
+use super::world::{Inner, Signal, World, key};
+
+/// The point at which people act.
+#[derive(Clone, Copy, Debug)]
+pub enum When {
+    /// At once.
+    Now,
+    /// The candidate's task set has been made.
+    Made,
+    /// The test route shows the candidate.
+    Tested,
+    /// The production route gives the candidate this many tenths of a percent, for so many seconds by now.
+    At(u16, u64),
+    /// A pause is waited for.
+    Paused,
+    /// So many releases have ended.
+    Ended(usize),
+    /// So many seconds after the last step.
+    After(u64),
+}
+
+/// What people do, or what happens to the applications.
+#[derive(Clone, Copy, Debug)]
+pub enum Act {
+    /// Ask for this revision of the task definition.
+    Ask(u32),
+    /// Write the same request in other words.
+    Reword(u32),
+    /// Delete the `DesiredRelease`.
+    Withdraw,
+    /// A command about the release in flight, or the last one.
+    Command(Verb),
+    /// An alarm changes.
+    Alarm(&'static str, AlarmState),
+    /// `suspend`.
+    Suspend(bool),
+    /// Every target in a group fails its health checks from now on.
+    Sicken(Group),
+}
+
+/// One step of a script.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// When.
+    pub when: When,
+    /// What.
+    pub act: Act,
+}
+
+/// A story: where it begins, what people do, and how it must end.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Whether version 1 serves already.
+    pub serving: bool,
+    /// What the record says otherwise.
+    pub edit: fn(&mut ManagedServiceSpec),
+    /// What people do.
+    pub script: Vec<Step>,
+    /// The outcomes, oldest first.
+    pub outcomes: &'static [Outcome],
+    /// Other legal outcomes, when a fault uses up a deadline or hides a point in time.
+    pub or: &'static [&'static [Outcome]],
+    /// The revision that must serve at the end.
+    pub serves: u32,
+    /// Others that may, with one of the other outcomes.
+    pub or_serves: &'static [u32],
+}
+
+/// Takes every step of the script whose time has come.
+pub fn advance(world: &Arc<World>) {
+    let now_ms = world.clock.monotonic_ms();
+    loop {
+        let mut inner = world.inner();
+        note_weights(&mut inner, now_ms);
+        let Some(step) = inner.script.front().copied() else { return };
+        if !is_time(&inner, step.when, now_ms) {
+            return;
+        }
+        inner.script.pop_front();
+        inner.stepped_ms = now_ms;
+        act(&mut inner, step.act, world);
+        drop(inner);
+        world.note(0, 0, 0, What::Happened(format!("{:?}", step.act)));
+        if matches!(step.act, Act::Alarm(..) | Act::Sicken(_)) {
+            continue;
+        }
+        let (_, fault) = world.number(Op::Hint);
+        match fault {
+            Some(Fault::HintMissed) => {}
+            Some(Fault::HintLate(secs)) => world.signal(Signal::Hint { after: Span::from_secs(secs) }),
+            _ => world.signal(Signal::Hint { after: Span::ZERO }),
+        }
+    }
+}
+
+/// Since when the production route gives the candidate what it gives it.
+fn note_weights(inner: &mut Inner, now_ms: u64) {
+    let Some(candidate) = candidate(inner) else {
+        inner.weight_since.clear();
+        return;
+    };
+    let Some(live) = inner.base.region.weights_of("public") else { return };
+    let share = live.share(candidate).tenths();
+    inner.weight_since.retain(|known, _| *known == share);
+    inner.weight_since.entry(share).or_insert(now_ms);
+}
+
+fn candidate(inner: &Inner) -> Option<Group> {
+    let (item, _) = inner.base.state.as_ref()?;
+    item.facts.release.as_ref().map(|release| release.candidate.group)
+}
+
+fn is_time(inner: &Inner, when: When, now_ms: u64) -> bool {
+    let since_ms = |from: u64| now_ms.saturating_sub(from);
+    match when {
+        When::Now => true,
+        When::After(secs) => since_ms(inner.stepped_ms) >= secs * 1_000,
+        When::Made => {
+            candidate(inner).is_some_and(|group| inner.base.region.has_task_set(group))
+        }
+        When::Tested => candidate(inner).is_some_and(|group| {
+            inner.base.region.weights_of("preview").is_some_and(|live| live.of(group.other()) == 0)
+        }),
+        When::At(tenths, secs) => {
+            inner.weight_since.get(&tenths).is_some_and(|since| since_ms(*since) >= secs * 1_000)
+        }
+        When::Paused => inner.base.state.as_ref().is_some_and(|(item, _)| {
+            let stage = item.facts.release.as_ref().map(|release| release.progress.stage);
+            stage == Some(pointsman_core::model::facts::Stage::Pausing)
+        }),
+        When::Ended(count) => ended(inner).len() >= count,
+    }
+}
+
+/// How releases ended, oldest first.
+pub fn ended(inner: &Inner) -> Vec<(String, Outcome, String)> {
+    let items = inner.log.iter().filter_map(|entry| match &entry.what {
+        What::Wrote(wrote) => Some(&wrote.ended),
+        _ => None,
+    });
+    items.flatten().map(|item| (item.release.clone(), item.outcome, item.reason.clone())).collect()
+}
+
+fn act(inner: &mut Inner, act: Act, world: &World) {
+    let now = world.clock.now();
+    match act {
+        Act::Ask(revision) => inner.base.people.desired = Some(desired(revision, "")),
+        Act::Reword(revision) => {
+            inner.base.people.desired = Some(desired(revision, "111122223333 in eu-central-1"));
+        }
+        Act::Withdraw => inner.base.people.desired = None,
+        Act::Command(verb) => {
+            let count = u128::try_from(inner.base.people.commands.len()).unwrap_or(0);
+            let since_1970 = u64::try_from(now.as_millisecond()).unwrap_or(0);
+            let id = ulid::Ulid::from_parts(since_1970, count + 1).to_string();
+            let command = command(inner, verb);
+            inner.base.people.commands.push((id, command));
+        }
+        Act::Alarm(name, state) => inner.base.region.set_alarm(now, name, state),
+        Act::Suspend(suspend) => {
+            if let Some(Value::Object(spec)) =
+                inner.base.people.service.as_mut().and_then(|item| item.get_mut("spec"))
+            {
+                spec.insert("suspend".to_owned(), Value::Bool(suspend));
+            }
+        }
+        Act::Sicken(group) => inner.base.region.make_sick(now, group, true),
+    }
+}
+
+fn command(inner: &Inner, verb: Verb) -> Command {
+    let facts = inner.facts();
+    let last = facts.last.as_ref().map(|last| last.release);
+    let release = facts.release.as_ref().map(|release| release.id).or(last);
+    let release = release.map_or_else(String::new, |id| format!("checkout-{id}"));
+    let step = (verb == Verb::Promote).then_some(PromoteStep::Step(1));
+    let spec = CommandSpec { verb, release, step, by: Some("mara".to_owned()) };
+    Command { api_version: ApiVersion::V1, kind: CommandKind::Command, spec, expire_at: None }
+}
+
+/// The item by which a developer asks for a revision; `words`: by its whole ARN.
+pub fn desired(revision: u32, words: &str) -> Value {
+    let short = format!("checkout:{revision}");
+    let whole = format!("arn:aws:ecs:eu-central-1:111122223333:task-definition/{short}");
+    let name = if words.is_empty() { short } else { whole };
+    json!({
+        "pk": "desired#payments/checkout", "sk": "spec", "apiVersion": "pointsman/v1", "kind": "DesiredRelease",
+        "metadata": {"namespace": "payments", "name": "checkout"},
+        "spec": {"taskDefinition": name}
+    })
+}
+
+/// The item by which the platform team hands the service over.
+pub fn managed(spec: &ManagedServiceSpec) -> Value {
+    json!({
+        "pk": "service#payments/checkout", "sk": "spec", "apiVersion": "pointsman/v1", "kind": "ManagedService",
+        "metadata": {"namespace": "payments", "name": "checkout"},
+        "spec": spec
+    })
+}
+
+/// Nothing is left to do: the script is over, what people wrote was taken up, and nothing is under way.
+pub fn is_over(inner: &Inner) -> bool {
+    let Some((item, _)) = &inner.base.state else { return false };
+    let facts = &item.facts;
+    let asked = facts.asked.as_ref().map(|asked| asked.spec_hash.clone());
+    let wanted = inner.base.people.desired.as_ref().map(|item| match check::read_desired(&key(), item) {
+        Ok((_, hash)) | Err((_, hash)) => hash,
+    });
+    inner.script.is_empty()
+        && inner.on_their_way == 0
+        && asked == wanted
+        && inner.base.people.commands.iter().all(|(id, _)| facts.commands_done.contains(id))
+        && !facts.is_busy()
+        && facts.retained.is_none()
+}

@@ -1,0 +1,284 @@
+//! Everything outside the loop, in one place: the region, both tables, the people, and the faults.
+//!
+//! Real: `pointsman_core::world::Region` and whatever it does by itself. Faked: the adapters to it (reads and
+//! effects, as `tests/core/sim/region.rs` has them), the state table (the conditions of `src/store/dynamo/write.rs`
+//! in memory), alarms (set by the script).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use jiff::Timestamp;
+use pointsman_core::clock::TokioClock;
+use pointsman_core::model::observed::Weights;
+use pointsman_core::model::{Action, Answer, Effect, Facts, Observed, Plan, RefusalClass, Seen};
+use pointsman_core::ports::{Clock as _, Remembered, StateWrite, StoreError};
+use pointsman_core::records::{Command, ServiceKey, Span};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::fault::{Fault, Op};
+use super::log::{Entry, Landed, What, Wrote};
+use super::region::SmallRegion;
+use super::script::{Scenario, Step};
+
+/// Older states of the region that a stale read may show.
+const SNAPSHOTS: usize = 6;
+
+/// The service of every scenario.
+pub fn key() -> ServiceKey {
+    #[expect(clippy::expect_used, reason = "a constant")]
+    "payments/checkout".parse().expect("a key")
+}
+
+/// A fault and the call that it befalls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Planned {
+    /// Which call.
+    pub call: u32,
+    /// What happens to it.
+    pub fault: Fault,
+}
+
+/// What a port asks the runner to do.
+#[derive(Clone, Copy, Debug)]
+pub enum Signal {
+    /// This process dies now.
+    Die(u32),
+    /// Another process takes over from this one; `unseen`: it goes on as if nothing had happened.
+    TakeOver { from: u32, unseen: bool },
+    /// Somebody wrote: whoever follows the stream may hear of it, so much later.
+    Hint { after: Span },
+}
+
+/// What lasts from one run to the next: a service as the daemon left it.
+#[derive(Clone)]
+pub struct Base {
+    /// The region with everything in it.
+    pub region: SmallRegion,
+    /// What people wrote.
+    pub people: People,
+    /// The state item, and the epoch that it was written under.
+    pub state: Option<(Remembered, u64)>,
+    /// Owners of claimed ARNs.
+    pub claims: BTreeMap<String, String>,
+    /// The newest epoch.
+    pub epoch: u64,
+    /// Wall time.
+    pub at: Timestamp,
+}
+
+/// What people wrote.
+#[derive(Clone, Default)]
+pub struct People {
+    /// The `ManagedService` item.
+    pub service: Option<Value>,
+    /// The `DesiredRelease` item.
+    pub desired: Option<Value>,
+    /// Commands.
+    pub commands: Vec<(String, Command)>,
+}
+
+/// The outside of one run.
+pub struct World {
+    inner: Mutex<Inner>,
+    /// Virtual time.
+    pub clock: TokioClock,
+    signals: mpsc::UnboundedSender<Signal>,
+}
+
+/// See [`World`]. One lock, held between awaits only.
+pub struct Inner {
+    /// The service and what surrounds it.
+    pub base: Base,
+    /// Everything that happened.
+    pub log: Vec<Entry>,
+    /// What each call was, in order.
+    pub ops: Vec<Op>,
+    /// Passes begun: observations.
+    pub ticks: u32,
+    /// Effects and writes that are still on their way.
+    pub on_their_way: u32,
+    /// Steps of the script that are left.
+    pub script: VecDeque<Step>,
+    /// When the last step was taken.
+    pub stepped_ms: u64,
+    /// When the production route was first seen at this share of the candidate, in tenths of a percent.
+    pub weight_since: BTreeMap<u16, u64>,
+    faults: Vec<Planned>,
+    storms: BTreeMap<Op, u64>,
+    snapshots: VecDeque<(Timestamp, SmallRegion)>,
+    keeps_snapshots: bool,
+}
+
+impl World {
+    /// A world as `base` left it, in which `faults` befall the loop.
+    pub fn new(
+        base: &Base,
+        scenario: &Scenario,
+        faults: &[Planned],
+        signals: mpsc::UnboundedSender<Signal>,
+    ) -> Arc<Self> {
+        let keeps_snapshots = faults.iter().any(|planned| matches!(planned.fault, Fault::Stale(_)));
+        let inner = Inner {
+            base: base.clone(),
+            log: Vec::new(),
+            ops: Vec::new(),
+            ticks: 0,
+            on_their_way: 0,
+            script: scenario.script.clone().into(),
+            stepped_ms: 0,
+            weight_since: BTreeMap::new(),
+            faults: faults.to_vec(),
+            storms: BTreeMap::new(),
+            snapshots: VecDeque::new(),
+            keeps_snapshots,
+        };
+        Arc::new(Self { inner: Mutex::new(inner), clock: TokioClock::starting_at(base.at), signals })
+    }
+
+    /// The whole of it.
+    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A poisoned lock means that a monitor's material is incomplete; the panic that did it is told.
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Asks the runner.
+    pub fn signal(&self, signal: Signal) {
+        // The runner may have ended the run already.
+        let _ended = self.signals.send(signal);
+    }
+
+    /// Writes down what happened.
+    pub fn note(&self, call: u32, by: u32, epoch: u64, what: What) {
+        let at_ms = self.clock.monotonic_ms();
+        self.inner().log.push(Entry { at_ms, call, by, epoch, what });
+    }
+
+    /// Gives the next call its number and the fault that befalls it.
+    pub fn number(&self, op: Op) -> (u32, Option<Fault>) {
+        let now_ms = self.clock.monotonic_ms();
+        let mut inner = self.inner();
+        inner.ops.push(op);
+        let call = u32::try_from(inner.ops.len()).unwrap_or(u32::MAX);
+        let planned = inner.faults.iter().find(|planned| planned.call == call).map(|planned| planned.fault);
+        let fault = match planned {
+            Some(Fault::UnreadFor(secs) | Fault::ThrottledFor(secs)) => {
+                inner.storms.insert(op, now_ms + secs * 1_000);
+                planned
+            }
+            Some(_) => planned,
+            None if inner.storms.get(&op).is_some_and(|until| *until > now_ms) => {
+                Some(if op == Op::Effect { Fault::Throttled } else { Fault::Unread })
+            }
+            None => None,
+        };
+        if let Some(fault) = fault {
+            inner.log.push(Entry { at_ms: now_ms, call, by: 0, epoch: 0, what: What::Befell(op, fault) });
+        }
+        (call, fault)
+    }
+
+    /// The region as a read shows it now, or as it was some passes ago.
+    pub fn observe(&self, plan: &Plan, needs: &BTreeSet<pointsman_core::model::Need>, ago: usize) -> Observed {
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        if ago > 0 {
+            let index = inner.snapshots.len().saturating_sub(ago + 1);
+            if let Some((then, region)) = inner.snapshots.get_mut(index) {
+                let then = *then;
+                return region.observe(then, Some(plan), needs);
+            }
+        }
+        inner.base.region.observe(now, Some(plan), needs)
+    }
+
+    /// A pass begins.
+    pub fn begin_pass(&self) {
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        inner.ticks += 1;
+        if inner.keeps_snapshots {
+            let region = inner.base.region.clone();
+            inner.snapshots.push_back((now, region));
+            if inner.snapshots.len() > SNAPSHOTS {
+                inner.snapshots.pop_front();
+            }
+        }
+    }
+
+    /// Weights that must still be there are compared, and the owner of a set to be deleted, as the adapters do.
+    pub fn objection(&self, plan: &Plan, effect: &Effect) -> Option<Answer> {
+        let seen = self.observe(plan, &BTreeSet::new(), 0);
+        let refused = |class, message: &str| Some(Answer::Refused { class, message: message.to_owned() });
+        match effect {
+            Effect::SetWeights { route, expect: Some(expect), .. } => match seen.routes.get(route) {
+                Some(Seen::Known(Weights::Pair(live))) if live.same_ratio(*expect) => None,
+                _ => refused(RefusalClass::Conflict, "the live weights are not those that were expected"),
+            },
+            Effect::DeleteTaskSet { task_set, external_id } => {
+                let service = seen.service.known()?;
+                let set = service.task_sets.iter().find(|set| set.arn == *task_set)?;
+                let ours = set.external_id.as_ref() == Some(external_id);
+                if ours { None } else { refused(RefusalClass::Permanent, "another external id") }
+            }
+            _ => None,
+        }
+    }
+
+    /// A mutating call reaches the region.
+    pub fn land(&self, call: u32, by: u32, epoch: u64, plan: &Plan, action: &Action) -> Answer {
+        let now = self.clock.now();
+        let answer = self.inner().base.region.carry_out(now, plan, &action.effect);
+        let seen = self.observe(plan, &BTreeSet::new(), 0);
+        let Seen::Known(service) = seen.service else { return answer };
+        let routes = shares(&seen.routes);
+        let accepted = matches!(answer, Answer::Acknowledged(_));
+        let landed = Landed { effect: action.effect.clone(), accepted, routes, service };
+        self.note(call, by, epoch, What::Landed(landed));
+        answer
+    }
+
+    /// A state write reaches the table: the conditions of `src/store/dynamo/write.rs`.
+    pub fn land_write(&self, call: u32, by: u32, epoch: u64, write: &StateWrite) -> Result<u64, StoreError> {
+        let at_ms = self.clock.monotonic_ms();
+        let mut inner = self.inner();
+        let (rev, newest) = inner.base.state.as_ref().map_or((0, 0), |(item, epoch)| (item.rev, *epoch));
+        if write.rev != rev || newest > epoch {
+            return Err(StoreError::Conflict { key: key() });
+        }
+        let me = key().to_string();
+        for arn in &write.claim {
+            inner.base.claims.insert(arn.clone(), me.clone());
+        }
+        for arn in &write.unclaim {
+            inner.base.claims.remove(arn);
+        }
+        let item =
+            Remembered { rev: rev + 1, facts: write.facts.clone(), status: Some(write.status.clone()) };
+        inner.base.state = Some((item, epoch));
+        let wrote = Wrote {
+            rev: rev + 1,
+            facts: Arc::new(write.facts.clone()),
+            ended: write.ended.clone(),
+            claims: inner.base.claims.keys().cloned().collect(),
+        };
+        inner.log.push(Entry { at_ms, call, by, epoch, what: What::Wrote(wrote) });
+        Ok(rev + 1)
+    }
+}
+
+/// The weights of the routes that show our pair.
+pub fn shares(routes: &BTreeMap<String, Seen<Weights>>) -> BTreeMap<String, pointsman_core::model::Shares> {
+    let known = routes.iter().filter_map(|(name, seen)| match seen {
+        Seen::Known(Weights::Pair(live)) => Some((name.clone(), *live)),
+        Seen::Known(Weights::NotOurPair(_)) | Seen::Unknown(_) => None,
+    });
+    known.collect()
+}
+
+impl Inner {
+    /// Durable memory; empty before the first write.
+    pub fn facts(&self) -> Facts {
+        self.base.state.as_ref().map(|(item, _)| item.facts.clone()).unwrap_or_default()
+    }
+}
