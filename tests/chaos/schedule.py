@@ -33,7 +33,7 @@ WEIGHTS = {
     "jump": 2,
 }
 #: Operations whose calls are aimed at: a daemon is hit while one of these is under way.
-AIMS = ("ModifyRule", "ModifyRule", "CreateTaskSet", "DeleteTaskSet", "UpdateServicePrimaryTaskSet")
+AIMS = ("ModifyRule",) * 4 + ("CreateTaskSet", "DeleteTaskSet", "UpdateServicePrimaryTaskSet")
 #: The holder of the lease is meant so often; otherwise one of all replicas.
 HOLDER_SHARE = 0.4
 #: Clock jumps, in seconds.
