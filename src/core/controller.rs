@@ -120,7 +120,7 @@ pub struct LeaseKeeperGone;
 const TICK: Span = Span::from_secs(1);
 /// What people see is at most this old.
 const PUBLISH_EVERY: Span = Span::from_millis(200);
-/// Time between two failed lists: doubled each time, up to a minute.
+/// Time between two failed lists: doubled each time, up to a minute, once the services are known.
 const LIST_RETRY: Span = Span::from_secs(1);
 
 /// Runs until `shutdown`, then lets the runs under way end.
@@ -400,7 +400,9 @@ impl Loop {
             }
             Err(error) => {
                 self.list_failures = self.list_failures.saturating_add(1);
-                let again = LIST_RETRY.times(1 << self.list_failures.min(6)).min(Span::from_mins(1));
+                // Until a new owner knows the services nothing moves, rollbacks included.
+                let doubled = if self.listed { self.list_failures.min(6) } else { 0 };
+                let again = LIST_RETRY.times(1 << doubled).min(Span::from_mins(1));
                 self.list_at_ms = now_ms.saturating_add(spread(again).millis());
                 warn!(error = %chain(&error), %again, "failed to list the services; lists again");
             }

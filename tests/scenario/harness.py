@@ -157,9 +157,10 @@ class Sandbox:
                 return word.partition("=")[2]
         return None
 
-    def arm(self, operation: str, effect: str, **rule: Any) -> int:
-        """Orders a fault; returns the rule's id."""
-        rule = {"operation": operation, "effect": {"kind": effect}, **rule}
+    def arm(self, operation: str, effect: str, versions: Optional[int] = None, **rule: Any) -> int:
+        """Orders a fault; returns the rule's id. `versions` is for stale reads."""
+        kind = {"kind": effect} if versions is None else {"kind": effect, "versions": versions}
+        rule = {"operation": operation, "effect": kind, **rule}
         return http_json(f"{self.endpoint}/_sandbox/faults", "POST", rule)["id"]
 
     def hits(self, fault: int) -> int:

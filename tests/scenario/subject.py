@@ -171,7 +171,7 @@ class Subject:
             outcome = self.last_outcome()
             return outcome if outcome.get("requestId") == request else None
 
-        return self._with_status(lambda: until(f"an outcome of {request}", ended, timeout))
+        return self.waiting(lambda: until(f"an outcome of {request}", ended, timeout))
 
     def await_outcome_after(self, before: dict, timeout: float = RELEASE_TIMEOUT) -> dict:
         """Waits until some release has ended since `before` was the last outcome."""
@@ -181,7 +181,15 @@ class Subject:
             changed = outcome.get("release") != before.get("release") or outcome.get("at") != before.get("at")
             return outcome if outcome and changed else None
 
-        return self._with_status(lambda: until("the next outcome", ended, timeout))
+        return self.waiting(lambda: until("the next outcome", ended, timeout))
+
+    def await_seen(self, request: str, timeout: float = RELEASE_TIMEOUT) -> None:
+        """Waits until a daemon has seen the request with this id."""
+
+        def seen() -> bool:
+            return (self.status().get("observed") or {}).get("requestId") == request
+
+        self.waiting(lambda: until(f"{request} is seen", seen, timeout))
 
     def await_phase(self, phase: str, weight: Optional[int] = None, timeout: float = RELEASE_TIMEOUT) -> dict:
         """Waits for a phase, at the step of this weight when one is given; returns the status."""
@@ -193,7 +201,7 @@ class Subject:
             return status if status.get("phase") == phase and fits else None
 
         what = f"phase {phase}" if weight is None else f"phase {phase} at {weight} %"
-        return self._with_status(lambda: until(what, reached, timeout))
+        return self.waiting(lambda: until(what, reached, timeout))
 
     def await_settled(self, timeout: float = CLEANUP_TIMEOUT) -> None:
         """Waits until nothing is left to do: one task set, and the phase says so."""
@@ -201,9 +209,10 @@ class Subject:
         def settled() -> bool:
             return len(self.region.task_sets(self.service)) == 1 and self.status().get("phase") == "Settled"
 
-        self._with_status(lambda: until("settled with one task set", settled, timeout))
+        self.waiting(lambda: until("settled with one task set", settled, timeout))
 
-    def _with_status(self, wait: Callable[[], Any]) -> Any:
+    def waiting(self, wait: Callable[[], Any]) -> Any:
+        """Waits; a complaint then says where the service stands."""
         try:
             return wait()
         except AssertionError as failed:

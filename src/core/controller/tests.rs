@@ -41,6 +41,8 @@ struct Inner {
     log: Vec<String>,
     /// Answers for the next writes, first come first served.
     refuse_writes: Vec<Option<StoreError>>,
+    /// How many of the next lists fail.
+    lists_fail: u32,
     /// Answer for `remembered`.
     too_new: bool,
     /// What every read of the world is asked for besides.
@@ -73,7 +75,16 @@ impl Fake {
 #[async_trait]
 impl Store for Fake {
     async fn list(&self) -> Result<BTreeSet<ServiceKey>, StoreError> {
-        Ok(self.inner().asked.keys().cloned().collect())
+        let mut inner = self.inner();
+        if inner.lists_fail > 0 {
+            inner.lists_fail -= 1;
+            return Err(StoreError::Unavailable {
+                action: "list services",
+                retry: true,
+                source: "no list".into(),
+            });
+        }
+        Ok(inner.asked.keys().cloned().collect())
     }
     async fn wishes(&self, key: &ServiceKey) -> Result<Wishes, StoreError> {
         self.inner().reads += 1;
@@ -822,6 +833,19 @@ async fn the_loop_ends_when_nobody_keeps_the_lease_any_more() {
     let running = start(Arc::default());
     drop(running.lease);
     assert!(running.ended.await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_owner_lists_each_second_until_it_knows_the_services() {
+    let fake = Arc::<Fake>::default();
+    fake.inner().lists_fail = 10;
+    let key = fake.ask("found");
+    script(|input| decision(input.facts.clone(), Next::Settled));
+    let running = start(Arc::clone(&fake));
+    running.grant(1);
+    // Ten failures a second apart, each spread by a tenth; doubled ones would take more than five minutes.
+    secs(15).await;
+    assert!(running.views.borrow().services.contains_key(&key));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,333 @@
+"""What must hold of every call that daemons made, whatever was done to them. Pure functions over the call log.
+
+The monitor knows calls as the sandbox logged them, what is bound to which service, when a task set was first
+steady, and when a daemon's hands were tied. It reads no status and asks no daemon.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Iterable, NamedTuple, Optional, Sequence
+
+from harness import MOVED_SERVICES, Call
+
+#: The calls that can change something and that daemons may make (docs/architecture.md, `model::Mutation`).
+ALLOWED = frozenset(
+    (
+        "CreateTaskSet",
+        "UpdateTaskSet",
+        "DeleteTaskSet",
+        "UpdateServicePrimaryTaskSet",
+        "ModifyRule",
+        "ModifyListener",
+        "TagResource",
+    )
+)
+#: The longest that one call of a daemon may take, by its configuration, in seconds: then it has given it up.
+OPERATION = 1.5
+#: A write that passed the lease gate leaves a process that goes on at most so many seconds later.
+TIED_GRACE = 0.5
+#: Effects of faults after which a client knows nothing.
+SILENT_FAULTS = frozenset(("timeoutBefore", "timeoutAfter", "resetBefore", "resetAfter", "serverErrorAfter", "hold"))
+#: Calls of a good two-step canary with a test route: create, test route, weight, weight, primary, delete.
+CALLS_PER_RELEASE = 6
+
+
+class Life(NamedTuple):
+    """A process, by the access key that it alone had."""
+
+    access_key: str
+    began: float
+    #: `None` while it runs.
+    ended: Optional[float]
+
+
+class Tie(NamedTuple):
+    """A time in which a process stood still or its path was silent: what it had sent or begun to send comes later."""
+
+    access_key: str
+    began: float
+    ended: float
+
+
+class Take(NamedTuple):
+    """A process became the owner of a lease."""
+
+    at: float
+    access_key: str
+    lease: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a service's record binds."""
+
+    name: str
+    service: str
+    groups: dict[str, str]
+    production: str
+    test: str
+
+
+@dataclass
+class TaskSet:
+    """A task set as the log tells its story."""
+
+    arn: str
+    group: str
+    external_id: str
+    scale: float
+
+
+@dataclass
+class Trace:
+    """Everything the monitor knows."""
+
+    calls: Sequence[Call]
+    services: Sequence[Bound]
+    #: Access key of everybody who is not a daemon.
+    ours: str
+    lives: Sequence[Life] = ()
+    ties: Sequence[Tie] = ()
+    #: When a task set was first seen steady, by ARN.
+    steady: dict[str, float] = field(default_factory=dict)
+
+    def moves(self, service: Optional[Bound] = None) -> list[Call]:
+        """Daemons' calls that can change something in ECS and ELB, by when they took effect."""
+        found = [
+            call
+            for call in self.calls
+            if call.service in MOVED_SERVICES
+            and call.access_key != self.ours
+            and (service is None or service_of(call, [service]))
+        ]
+        return sorted(found, key=lambda call: (call.ended, call.seq))
+
+
+def service_of(call: Call, services: Iterable[Bound]) -> Optional[Bound]:
+    """Whose call this is, by the names in its input."""
+    for service in services:
+        rules = (service.production, service.test)
+        if call.resource in rules or call.parameters.get("service") == service.service:
+            return service
+    return None
+
+
+def weights(call: Call) -> dict[str, int]:
+    """The weights that a call sets, by target group ARN; empty when it sets none."""
+    for action in call.parameters.get("Actions") or ():
+        pair = (action.get("ForwardConfig") or {}).get("TargetGroups")
+        if pair:
+            return {one["TargetGroupArn"]: int(one["Weight"]) for one in pair}
+    return {}
+
+
+def told(call: Call) -> str:
+    """A call in a complaint."""
+    what = json.dumps(sorted(weights(call).values())) if weights(call) else call.resource.rpartition("/")[2]
+    return f"{call.operation} {what} of {call.access_key} at {call.began:.3f} (seq {call.seq})"
+
+
+def violations(trace: Trace) -> dict[str, list[str]]:
+    """All complaints, by the name of the property."""
+    found: dict[str, list[str]] = {
+        "only what is allowed and bound": strangers(trace),
+        "one call at a time": [],
+        "one task set a release": [],
+        "a late owner does not write": stale_writers(trace),
+    }
+    for service in trace.services:
+        found["one call at a time"] += overlaps(trace, service)
+        found["one task set a release"] += doubles(trace, service)
+        for name, complaints in replayed(trace, service).items():
+            found.setdefault(name, []).extend(complaints)
+    return found
+
+
+def strangers(trace: Trace) -> list[str]:
+    """Operations beyond the seven, and resources that no record binds."""
+    found = []
+    made = {call.resource for call in trace.moves() if call.operation == "CreateTaskSet" and call.done}
+    for call in trace.moves():
+        service = service_of(call, trace.services)
+        names = call.parameters.get("taskSet") or call.parameters.get("primaryTaskSet")
+        if call.operation not in ALLOWED:
+            found.append(f"never allowed: {told(call)}")
+        elif service is None:
+            found.append(f"names no bound resource: {told(call)}")
+        elif weights(call) and set(weights(call)) != set(service.groups.values()):
+            found.append(f"weights on other groups than the pair: {told(call)}")
+        elif names and names not in made:
+            found.append(f"a task set that no daemon made: {told(call)}")
+    return found
+
+
+def overlaps(trace: Trace, service: Bound) -> list[str]:
+    """A second call while the first one's caller still waits for its answer."""
+    found = []
+    calls = sorted(trace.moves(service), key=lambda call: (call.began, call.seq))
+    for index, second in enumerate(calls):
+        for first in calls[max(0, index - 8) : index]:
+            if first.ended > second.began and not _given_up(trace, first, second.began):
+                found.append(f"{told(second)} while {told(first)} was under way")
+    return found
+
+
+def _given_up(trace: Trace, call: Call, at: float) -> bool:
+    """Whether the caller no longer waited for the answer: it had died, lost its patience or its path."""
+    ended = next((life.ended for life in trace.lives if life.access_key == call.access_key), None)
+    if ended is not None and ended <= at:
+        return True
+    tied = any(tie.access_key == call.access_key and tie.began <= at for tie in trace.ties)
+    return tied or at - call.began >= OPERATION or bool(SILENT_FAULTS & set(call.faults))
+
+
+def doubles(trace: Trace, service: Bound) -> list[str]:
+    """A release that made two task sets."""
+    made: dict[str, set[str]] = defaultdict(set)
+    for call in trace.moves(service):
+        if call.operation == "CreateTaskSet" and call.done:
+            made[call.parameters.get("externalId", "")].add(call.resource)
+    return [f"{external} made {sorted(sets)}" for external, sets in made.items() if len(sets) > 1]
+
+
+def replayed(trace: Trace, service: Bound) -> dict[str, list[str]]:
+    """Replays what took effect on a service and looks at every step."""
+    replay = Replay(service, trace.steady)
+    ours = [call for call in trace.calls if call.operation == "CreateRule" and call.resource == service.production]
+    for call in sorted([*ours, *trace.moves(service)], key=lambda call: (call.ended, call.seq)):
+        if call.done:
+            replay.step(call)
+    return replay.found
+
+
+class Replay:
+    """The state of one service as the log's calls make it."""
+
+    def __init__(self, service: Bound, steady: dict[str, float]):
+        self._service, self._steady = service, steady
+        self._weights: dict[str, int] = {}
+        self._sets: dict[str, TaskSet] = {}
+        names = (
+            "no weight before steady",
+            "no weight on an empty group",
+            "no delete under weight",
+            "no scale-in under weight",
+            "primary has all weight",
+            "one task set a group",
+        )
+        self.found: dict[str, list[str]] = {name: [] for name in names}
+
+    def step(self, call: Call) -> None:
+        """One call that took effect."""
+        act = {
+            "CreateRule": self._weight,
+            "ModifyRule": self._weight,
+            "CreateTaskSet": self._create,
+            "UpdateTaskSet": self._scale,
+            "DeleteTaskSet": self._delete,
+            "UpdateServicePrimaryTaskSet": self._primary,
+        }.get(call.operation)
+        if act:
+            act(call)
+
+    def _weight(self, call: Call) -> None:
+        if call.resource != self._service.production or not weights(call):
+            return
+        self._weights = weights(call)
+        if call.operation == "CreateRule":
+            return
+        for group, weight in self._weights.items():
+            if weight == 0:
+                continue
+            sets = [one for one in self._sets.values() if one.group == group]
+            if not sets:
+                self.found["no weight on an empty group"].append(told(call))
+            elif not any(self._steady.get(one.arn, call.ended + 1) <= call.ended for one in sets):
+                self.found["no weight before steady"].append(told(call))
+
+    def _create(self, call: Call) -> None:
+        if call.resource in self._sets:
+            # The same token again: the same set.
+            return
+        group = call.parameters["loadBalancers"][0]["targetGroupArn"]
+        if any(one.group == group for one in self._sets.values()):
+            self.found["one task set a group"].append(told(call))
+        scale = float((call.parameters.get("scale") or {}).get("value", 100))
+        self._sets[call.resource] = TaskSet(call.resource, group, call.parameters.get("externalId", ""), scale)
+
+    def _scale(self, call: Call) -> None:
+        known = self._sets.get(call.resource)
+        if known is None:
+            return
+        scale = float(call.parameters["scale"]["value"])
+        if scale < known.scale and self._weights.get(known.group, 0) > 0:
+            self.found["no scale-in under weight"].append(told(call))
+        known.scale = scale
+
+    def _delete(self, call: Call) -> None:
+        known = self._sets.pop(call.resource, None)
+        if known is not None and self._weights.get(known.group, 0) > 0:
+            self.found["no delete under weight"].append(told(call))
+
+    def _primary(self, call: Call) -> None:
+        known = self._sets.get(call.resource)
+        others = [weight for group, weight in self._weights.items() if known is None or group != known.group]
+        if known is None or any(others):
+            self.found["primary has all weight"].append(told(call))
+
+
+def takes(calls: Iterable[Call]) -> list[Take]:
+    """When who became the owner of a lease, by the writes on lease items."""
+    found = []
+    for call in calls:
+        key = (call.parameters.get("Key") or {}).get("pk", {}).get("S", "")
+        if call.operation != "UpdateItem" or not call.done or not key.startswith("lease#"):
+            continue
+        values = call.parameters.get("ExpressionAttributeValues") or {}
+        if "#holder = :me" in call.parameters.get("UpdateExpression", "") and ":epoch" in values:
+            found.append(Take(call.ended, call.access_key, key, int(values[":epoch"]["N"])))
+    return sorted(found)
+
+
+def stale_writers(trace: Trace) -> list[str]:
+    """Calls on AWS that began after somebody else had taken the lease, but for what was on its way."""
+    found = []
+    known = takes(trace.calls)
+    for call in trace.moves():
+        before = [take for take in known if take.at <= call.began]
+        owner = before[-1] if before else None
+        # A take's record says when it ended; its taker may have acted within that last millisecond.
+        just_taken = any(take.access_key == call.access_key and 0 <= take.at - call.began < 0.01 for take in known)
+        if just_taken or (owner and owner.access_key == call.access_key):
+            continue
+        if owner is None or not any(_was_tied(tie, call, owner) for tie in trace.ties):
+            found.append(f"{told(call)}, the owner is {owner.access_key if owner else 'nobody'}")
+    return found
+
+
+def _was_tied(tie: Tie, call: Call, owner: Take) -> bool:
+    """Whether the call was sent, or about to be, before the new owner came, and then kept from arriving."""
+    return (
+        tie.access_key == call.access_key and tie.began <= owner.at and tie.began <= call.began <= tie.ended + TIED_GRACE
+    )
+
+
+def owner_at(known: Sequence[Take], at: float) -> Optional[str]:
+    """Who owned the lease at a time."""
+    return next((take.access_key for take in reversed(known) if take.at <= at), None)
+
+
+def failovers(known: Sequence[Take], losses: Iterable[tuple[float, str]]) -> list[float]:
+    """Seconds from the loss of an owner to the next one; `losses` are times with access keys."""
+    found = []
+    for at, access_key in losses:
+        if owner_at(known, at) != access_key:
+            continue
+        after = next((take.at for take in known if take.at > at and take.access_key != access_key), None)
+        if after is not None:
+            found.append(after - at)
+    return found

@@ -1,0 +1,101 @@
+"""What happens to the daemons and when: a plan made of a seed alone. Pure."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Optional
+
+#: Lease time-to-live of the daemons, in seconds.
+LEASE_TTL = 3.0
+#: `waits.quietAfterUnknown` of all services, in seconds. No task set is deleted earlier than this after a
+#: take-over or an answer that never came.
+QUIET_AFTER_UNKNOWN = 6.0
+#: The longest that a daemon stands still. Its write may be one that passed the lease gate before the stop; a successor
+#: takes over after LEASE_TTL at the earliest (less one renewal of 0.4 s) and deletes nothing for QUIET_AFTER_UNKNOWN
+#: after that: 3.0 - 0.4 + 6.0 = 8.6 s. On AWS the quiet time is 15 minutes and signatures end after five.
+STOP_MAX = 7.0
+#: The longest that a call is held back or a path is silent, by the same arithmetic.
+LATE_MAX = 5.0
+
+#: How often each kind comes up, relative to the others.
+WEIGHTS = {
+    "kill": 8,
+    "stop": 2,
+    "aimedStop": 4,
+    "aimedKill": 2,
+    "handOver": 2,
+    "hold": 3,
+    "cut": 1,
+    "silent": 2,
+    "tablesDown": 1,
+    "stale": 2,
+    "jump": 2,
+}
+#: Operations whose calls are aimed at: a daemon is hit while one of these is under way.
+AIMS = ("ModifyRule", "ModifyRule", "CreateTaskSet", "DeleteTaskSet", "UpdateServicePrimaryTaskSet")
+#: The holder of the lease is meant so often; otherwise one of all replicas.
+HOLDER_SHARE = 0.4
+#: Clock jumps, in seconds.
+JUMPS = (-600.0, -61.0, 47.0, 600.0)
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """One thing that happens."""
+
+    #: Seconds since the plan began.
+    at: float
+    kind: str
+    #: Index of a replica; `None` means whoever holds the lease then.
+    replica: Optional[int]
+    #: How long it lasts, in seconds.
+    lasts: float
+    #: The operation that is aimed at, for kinds that aim.
+    operation: str = ""
+    #: For clock jumps: how far, in seconds.
+    jump: float = 0.0
+
+
+def _lasts(rng: random.Random, kind: str) -> float:
+    low, high = {
+        # Until the process is started again.
+        "kill": (0.1, 2.0),
+        "aimedKill": (0.1, 2.0),
+        "handOver": (0.1, 1.0),
+        # Longer than the lease, so that another replica takes over.
+        "stop": (LEASE_TTL + 0.5, STOP_MAX),
+        "aimedStop": (LEASE_TTL + 0.5, STOP_MAX),
+        "hold": (1.0, LATE_MAX),
+        "silent": (1.5, LATE_MAX),
+        "cut": (1.0, 5.0),
+        # Minutes, at the speed of the sandbox.
+        "tablesDown": (4.0, 8.0),
+        "stale": (2.0, 6.0),
+        "jump": (2.0, 8.0),
+    }[kind]
+    return round(rng.uniform(low, high), 2)
+
+
+def plan(seed: int, seconds: float, replicas: int, every: float, kinds: tuple[str, ...]) -> list[Disturbance]:
+    """Disturbances over a time, one each `every` seconds on average."""
+    rng = random.Random(seed)
+    weights = [WEIGHTS[kind] for kind in kinds]
+    found, at = [], 0.0
+    while True:
+        at += rng.uniform(0.3, 1.7) * every
+        if at >= seconds:
+            return found
+        kind = rng.choices(kinds, weights)[0]
+        # All draws are made for every kind, so that a longer list of kinds moves no times.
+        any_replica, of_holder = rng.randrange(replicas), rng.random() < HOLDER_SHARE
+        found.append(
+            Disturbance(
+                at=round(at, 2),
+                kind=kind,
+                replica=None if of_holder else any_replica,
+                lasts=_lasts(rng, kind),
+                operation=rng.choice(AIMS),
+                jump=rng.choice(JUMPS),
+            )
+        )

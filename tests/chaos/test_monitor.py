@@ -1,0 +1,177 @@
+"""The monitor is tested on logs whose faults are known: `python -m unittest test_monitor`."""
+
+import unittest
+from dataclasses import replace
+
+from harness import Call
+from monitor import Bound, Life, Take, Tie, Trace, failovers, takes, violations
+
+A, B = "tg/a", "tg/b"
+WEB = Bound("web", "service/web", {"a": A, "b": B}, "rule/production", "rule/test")
+OURS, FIRST, SECOND = "AKIDOURS", "AKIDONE", "AKIDTWO"
+
+
+def call(at, operation, resource, parameters, key=FIRST, service="ecs"):
+    return Call(0, at, at + 0.01, key, service, operation, resource, parameters, "OK", (), "")
+
+
+def weigh(at, a, b, key=FIRST, rule=WEB.production, operation="ModifyRule"):
+    pair = [{"TargetGroupArn": A, "Weight": a}, {"TargetGroupArn": B, "Weight": b}]
+    actions = [{"Type": "forward", "ForwardConfig": {"TargetGroups": pair}}]
+    return call(at, operation, rule, {"Actions": actions}, key, "elb")
+
+
+def create(at, name, group, external, key=FIRST):
+    parameters = {"service": WEB.service, "loadBalancers": [{"targetGroupArn": group}], "externalId": external}
+    return call(at, "CreateTaskSet", name, parameters, key)
+
+
+def about(at, operation, name, key=FIRST, **more):
+    member = "primaryTaskSet" if "Primary" in operation else "taskSet"
+    return call(at, operation, name, {"service": WEB.service, member: name, **more}, key)
+
+
+def take(at, key, epoch, lease="lease#all"):
+    values = {":me": {"S": key}, ":epoch": {"N": str(epoch)}}
+    parameters = {
+        "Key": {"pk": {"S": lease}},
+        "UpdateExpression": "SET #holder = :me, #epoch = :epoch",
+        "ExpressionAttributeValues": values,
+    }
+    return call(at, "UpdateItem", "state", parameters, key, "dynamodb")
+
+
+def release():
+    """A first release into b and a canary from b to a, with the first owner's clean-up."""
+    return [
+        weigh(0.0, 1, 0, OURS, operation="CreateRule"),
+        take(1.0, FIRST, 1),
+        create(2.0, "set/1", B, "web-1.1"),
+        weigh(4.0, 0, 100),
+        about(5.0, "UpdateServicePrimaryTaskSet", "set/1"),
+        create(10.0, "set/2", A, "web-2.1"),
+        weigh(12.0, 0, 100, rule=WEB.test),
+        weigh(13.0, 100, 900),
+        weigh(15.0, 100, 0),
+        about(17.0, "UpdateServicePrimaryTaskSet", "set/2"),
+        about(20.0, "DeleteTaskSet", "set/1"),
+    ]
+
+
+def trace(calls, **more):
+    numbered = [replace(one, seq=index) for index, one in enumerate(calls, 1)]
+    return Trace(numbered, [WEB], OURS, steady={"set/1": 3.0, "set/2": 11.0}, **more)
+
+
+def found(calls, **more):
+    """The properties that do not hold."""
+    return {name for name, complaints in violations(trace(calls, **more)).items() if complaints}
+
+
+class TheMonitor(unittest.TestCase):
+    def test_finds_nothing_in_a_good_release(self):
+        self.assertEqual(found(release()), set())
+
+    def test_flags_weight_before_the_task_set_was_steady(self):
+        calls = release()
+        calls[7] = weigh(10.5, 100, 900)
+        self.assertEqual(found(calls), {"no weight before steady"})
+
+    def test_flags_weight_on_a_task_set_that_was_never_steady(self):
+        early = trace(release())
+        del early.steady["set/2"]
+        self.assertTrue(violations(early)["no weight before steady"])
+
+    def test_flags_weight_on_a_group_whose_task_set_is_gone(self):
+        self.assertEqual(found([*release(), weigh(21.0, 900, 100)]), {"no weight on an empty group"})
+
+    def test_flags_a_deletion_under_weight(self):
+        calls = release()
+        calls[8:9] = []
+        self.assertIn("no delete under weight", found(calls))
+
+    def test_flags_a_deletion_whose_weight_came_back_by_a_late_write(self):
+        late = replace(weigh(14.0, 100, 900), ended=19.0, faults=("hold",))
+        self.assertIn("no delete under weight", found([*release(), late]))
+
+    def test_flags_a_scale_in_under_weight_and_allows_one_without(self):
+        calls = [*release()[:-1], about(16.0, "UpdateTaskSet", "set/2", scale={"value": 50})]
+        self.assertEqual(found(calls), {"no scale-in under weight"})
+        calls[-1] = about(16.0, "UpdateTaskSet", "set/1", scale={"value": 50})
+        self.assertEqual(found(calls), set())
+
+    def test_flags_a_primary_that_has_not_all_weight(self):
+        calls = release()
+        calls[9] = about(14.0, "UpdateServicePrimaryTaskSet", "set/2")
+        self.assertEqual(found(calls), {"primary has all weight"})
+
+    def test_flags_a_second_task_set_in_a_group(self):
+        self.assertIn("one task set a group", found([*release(), create(18.0, "set/3", B, "web-3.1")]))
+
+    def test_flags_two_task_sets_of_one_release(self):
+        self.assertIn("one task set a release", found([*release(), create(22.0, "set/3", B, "web-2.1")]))
+
+    def test_flags_operations_beyond_the_seven(self):
+        calls = [*release(), call(30.0, "UpdateService", WEB.service, {"service": WEB.service})]
+        self.assertEqual(found(calls), {"only what is allowed and bound"})
+
+    def test_flags_a_rule_that_no_record_binds(self):
+        self.assertEqual(found([*release(), weigh(30.0, 1, 1, rule="rule/foreign")]), {"only what is allowed and bound"})
+
+    def test_flags_weights_on_a_foreign_group(self):
+        strange = weigh(30.0, 100, 0)
+        strange.parameters["Actions"][0]["ForwardConfig"]["TargetGroups"][1]["TargetGroupArn"] = "tg/foreign"
+        self.assertEqual(found([*release(), strange]), {"only what is allowed and bound"})
+
+    def test_flags_the_deletion_of_a_task_set_that_no_daemon_made(self):
+        calls = [*release(), about(30.0, "DeleteTaskSet", "set/foreign")]
+        self.assertEqual(found(calls), {"only what is allowed and bound"})
+
+    def test_flags_two_calls_at_a_time(self):
+        calls = release()
+        calls[7] = replace(calls[7], began=11.0, ended=12.5)
+        self.assertEqual(found(calls), {"one call at a time"})
+
+    def test_allows_a_second_call_after_the_first_ones_caller_has_died_or_given_up(self):
+        calls = release()
+        calls[6] = replace(calls[6], ended=13.5)
+        self.assertEqual(found(calls), {"one call at a time"})
+        self.assertEqual(found(calls, lives=[Life(FIRST, 0.0, 12.5)]), set())
+        calls[6] = replace(calls[6], began=11.4)
+        self.assertEqual(found(calls), set())
+
+    def test_flags_a_write_after_another_owner_has_come(self):
+        calls = release()
+        calls.insert(8, take(14.0, SECOND, 2))
+        self.assertEqual(found(calls), {"a late owner does not write"})
+
+    def test_allows_the_write_of_the_new_owner_and_none_of_nobody(self):
+        calls = [weigh(15.0, 100, 0, SECOND) if one.began == 15.0 else one for one in release()[:9]]
+        calls.insert(8, take(14.0, SECOND, 2))
+        self.assertEqual(found(calls), set())
+        self.assertEqual(found(release()[:1] + release()[2:]), {"a late owner does not write"})
+
+    def test_allows_a_late_write_that_a_stopped_process_had_begun_to_send_and_no_later_one(self):
+        calls = release()[:9]
+        calls.insert(8, take(14.0, SECOND, 2))
+        stopped = [Tie(FIRST, 13.5, 14.9)]
+        self.assertEqual(found(calls, ties=stopped), set())
+        self.assertEqual(found(calls, ties=[Tie(FIRST, 13.5, 14.2)]), {"a late owner does not write"})
+        # Stopped only after the other had come: it had no business to send anything.
+        self.assertEqual(found(calls, ties=[Tie(FIRST, 14.5, 14.9)]), {"a late owner does not write"})
+
+
+class Takes(unittest.TestCase):
+    def test_are_the_writes_of_a_new_holder_and_no_beats(self):
+        beat = take(2.0, FIRST, 1)
+        beat.parameters["UpdateExpression"] = "SET #beat = #beat + :one"
+        known = takes([take(1.0, FIRST, 1), beat, replace(take(3.0, SECOND, 2), result="Conditional")])
+        self.assertEqual([(one.access_key, one.epoch) for one in known], [(FIRST, 1)])
+
+    def test_tell_how_long_a_lost_owner_was_missed(self):
+        known = [Take(1.0, FIRST, "lease#all", 1), Take(9.0, SECOND, "lease#all", 2)]
+        self.assertEqual(failovers(known, [(5.0, FIRST), (6.0, SECOND), (10.0, SECOND)]), [4.0])
+
+
+if __name__ == "__main__":
+    unittest.main()
