@@ -20,7 +20,7 @@ use crate::demo::DemoArgs;
 use crate::ports::{Clock, StoreError};
 use crate::records::{ServiceKey, Span};
 use crate::sandbox::plane::PlaneSettings;
-use crate::sandbox::{self, SandboxSettings};
+use crate::sandbox::{self, Conditions, ConditionsChange, Profile, SandboxSettings};
 use crate::store::{DynamoStore, RecordError, RecordKind, Tables};
 
 pub mod apply;
@@ -132,15 +132,36 @@ pub struct SandboxArgs {
     /// Region name in ARNs.
     #[arg(long, default_value = "eu-central-1")]
     region: String,
+    /// What AWS does not promise, as a named profile; the flags below change single values of it.
+    #[arg(long, value_enum, default_value_t)]
+    weather: Profile,
+    /// Load-balancer nodes: each learns of a changed rule after its own delay.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    nodes: Option<u32>,
+    /// Milliseconds until the slowest node routes by a changed rule.
+    #[arg(long)]
+    propagation_millis: Option<u64>,
+    /// Reads answer with up to so many versions ago.
+    #[arg(long)]
+    stale_versions: Option<u32>,
+    /// No read answers with a version that was replaced longer ago than this.
+    #[arg(long)]
+    stale_millis: Option<u64>,
     /// Enforce AWS's published request rates.
     #[arg(long)]
     throttling: bool,
+    /// An access key id whose calls are never throttled; may be repeated.
+    #[arg(long)]
+    unthrottled_key: Vec<String>,
+    /// What the draws of stale reads depend on.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Append every call to this file, as JSON lines.
     #[arg(long)]
     call_log: Option<PathBuf>,
     /// Mutant for tests of tests: thousandths of requests that go to a target group of weight 0.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
-    leak_per_mille: u32,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    leak_per_mille: Option<u32>,
 }
 
 /// The kinds of record that can be named on the command line.
@@ -314,10 +335,21 @@ async fn run_daemon(args: &ConfigArgs) -> Result<u8, CliError> {
 }
 
 async fn serve_sandbox(args: SandboxArgs) -> Result<u8, CliError> {
-    let SandboxArgs { port, speed, account, region, throttling, call_log, leak_per_mille } = args;
-    let plane = PlaneSettings { leak_per_mille, ..PlaneSettings::default() };
-    let settings =
-        SandboxSettings { port, speed, account, region: region.clone(), throttling, call_log, plane };
+    let change = ConditionsChange {
+        nodes: args.nodes,
+        propagation_millis: args.propagation_millis,
+        stale_versions: args.stale_versions,
+        stale_millis: args.stale_millis,
+        throttling: args.throttling.then_some(true),
+        unthrottled_keys: (!args.unthrottled_key.is_empty()).then_some(args.unthrottled_key),
+        leak_per_mille: args.leak_per_mille,
+        seed: args.seed,
+    };
+    let weather = Conditions::of(args.weather).changed(change);
+    let weather = weather.map_err(|bad| CliError::Usage(bad.to_string()))?;
+    let SandboxArgs { port, speed, account, region, call_log, .. } = args;
+    let plane = PlaneSettings::default();
+    let settings = SandboxSettings { port, speed, account, region: region.clone(), weather, call_log, plane };
     let ended = sandbox::run(settings, until_terminated(), |sandbox| {
         println!("sandbox ready: export AWS_ENDPOINT_URL={} AWS_REGION={region}", sandbox.endpoint());
     });

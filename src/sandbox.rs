@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod plane;
 mod sts;
 mod throttle;
+mod weather;
 pub mod wire;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +46,8 @@ use self::heart::Heart;
 use self::plane::{Plane, PlaneSettings};
 use self::sts::Sts;
 use self::throttle::Throttle;
+use self::weather::Weather;
+pub use self::weather::{BadConditions, Conditions, ConditionsChange, Profile};
 use self::wire::{Backend, Service};
 use crate::world::{Runtime, Tuning};
 
@@ -65,11 +69,12 @@ pub struct SandboxSettings {
     pub account: String,
     /// Region name.
     pub region: String,
-    /// Enforce AWS's published token buckets.
-    pub throttling: bool,
+    /// What AWS does not promise: propagation, stale reads, request rates.
+    pub weather: Conditions,
     /// Append the call log to this file, as JSON lines.
     pub call_log: Option<PathBuf>,
-    /// The data plane. Its `speed` is replaced by that of the sandbox.
+    /// The data plane. Its speed is replaced by that of the sandbox, its nodes, propagation and leak by
+    /// those of the weather.
     pub plane: PlaneSettings,
 }
 
@@ -80,7 +85,7 @@ impl Default for SandboxSettings {
             speed: 1,
             account: "000000000000".to_owned(),
             region: "eu-central-1".to_owned(),
-            throttling: false,
+            weather: Conditions::of(Profile::Calm),
             call_log: None,
             plane: PlaneSettings::default(),
         }
@@ -119,6 +124,8 @@ pub struct Sandbox {
     faults: Arc<Faults>,
     log: Arc<CallLog>,
     heart: Arc<Heart>,
+    plane: Arc<Plane>,
+    weather: Arc<Weather>,
     stop: CancellationToken,
     parts: TaskTracker,
 }
@@ -142,30 +149,36 @@ impl Sandbox {
         let faults = Arc::new(Faults::new(&settings.account));
         let endpoint = format!("http://{address}");
 
-        let dynamodb =
-            DynamoDb::in_memory(&settings.account, &settings.region).map_err(SandboxError::DynamoDb)?;
-        let dynamodb = Arc::new(dynamodb);
+        let weather = Arc::new(Weather::new(settings.weather.clone()));
+        let dynamodb = DynamoDb::in_memory(&settings.account, &settings.region, Arc::clone(&weather));
+        let dynamodb = Arc::new(dynamodb.map_err(SandboxError::DynamoDb)?);
         parts.spawn(sweep_expired(Arc::clone(&dynamodb), stop.clone()));
-        let heart = start_heart(&settings, &faults, &stop, &parts);
+        let (heart, plane) = start_heart(&settings, &faults, &weather, &stop, &parts);
         let about = Arc::new(json!({
             "endpoint": endpoint,
             "account": settings.account,
             "region": settings.region,
             "speed": settings.speed,
-            "throttling": settings.throttling,
         }));
-        let control =
-            Control { faults: Arc::clone(&faults), log: Arc::clone(&log), heart: Arc::clone(&heart), about };
+        let control = Control {
+            faults: Arc::clone(&faults),
+            log: Arc::clone(&log),
+            heart: Arc::clone(&heart),
+            plane: Arc::clone(&plane),
+            weather: Arc::clone(&weather),
+            about,
+        };
         let front = Arc::new(Front {
             backends: backends(&heart, &dynamodb, &settings.account),
             faults: Arc::clone(&faults),
-            throttle: settings.throttling.then(Throttle::default),
+            throttle: Throttle::default(),
+            weather: Arc::clone(&weather),
             log: Arc::clone(&log),
             control: control::router(control),
         });
         parts.spawn(front.serve(listener, stop.clone()));
         parts.close();
-        Ok(Self { endpoint, faults, log, heart, stop, parts })
+        Ok(Self { endpoint, faults, log, heart, plane, weather, stop, parts })
     }
 
     /// The URL for `AWS_ENDPOINT_URL`.
@@ -181,6 +194,13 @@ impl Sandbox {
     /// Takes away one fault rule, or all of them.
     pub fn disarm(&self, id: Option<u64>) {
         self.faults.disarm(id);
+    }
+
+    /// Changes the weather from now on; answers with all its values.
+    pub fn change_weather(&self, change: ConditionsChange) -> Result<Conditions, BadConditions> {
+        let now = self.weather.change(change)?;
+        apply_weather(&self.plane, &now);
+        Ok(now)
     }
 
     /// What the Region holds, as `GET /_sandbox/state` shows it.
@@ -242,21 +262,34 @@ fn tuning(speed: u32) -> Tuning {
 fn start_heart(
     settings: &SandboxSettings,
     faults: &Arc<Faults>,
+    weather: &Arc<Weather>,
     stop: &CancellationToken,
     parts: &TaskTracker,
-) -> Arc<Heart> {
-    let tuning = tuning(settings.speed);
-    let heart = Heart::new(&settings.account, &settings.region, tuning, settings.speed, Arc::clone(faults));
+) -> (Arc<Heart>, Arc<Plane>) {
+    let SandboxSettings { account, region, speed, .. } = settings;
+    let (faults, now) = (Arc::clone(faults), weather.now());
+    let heart = Heart::new(account, region, tuning(*speed), *speed, faults, Arc::clone(weather));
     let heart = Arc::new(heart);
     let (reports, events) = mpsc::channel(REPORTS_MAX);
-    let plane = PlaneSettings { speed: f64::from(settings.speed), ..settings.plane.clone() };
+    let plane = PlaneSettings {
+        speed: f64::from(*speed),
+        nodes: NonZeroU32::new(now.nodes).unwrap_or(NonZeroU32::MIN),
+        propagation: Duration::from_millis(now.propagation_millis),
+        leak_per_mille: now.leak_per_mille,
+        ..settings.plane.clone()
+    };
     let plane = Arc::new(Plane::start(plane, heart.routing(), reports, stop.clone()));
-    if settings.plane.propagation.is_zero() {
-        heart.answer_after_routes(Arc::clone(&plane));
-    }
+    heart.answer_after_routes(Arc::clone(&plane));
     parts.spawn(Arc::clone(&heart).beat(Arc::clone(&plane), events, stop.clone()));
-    parts.spawn(async move { plane.stopped().await });
-    heart
+    let until_stopped = Arc::clone(&plane);
+    parts.spawn(async move { until_stopped.stopped().await });
+    (heart, plane)
+}
+
+/// Tells the data plane what it has to know of changed conditions.
+fn apply_weather(plane: &Plane, now: &Conditions) {
+    plane.set_propagation(Duration::from_millis(now.propagation_millis));
+    plane.set_leak(now.leak_per_mille);
 }
 
 fn backends(

@@ -5,7 +5,8 @@
 //! | `GET /_sandbox/state` | what the sandbox holds right now |
 //! | `GET /_sandbox/calls?after=N&limit=M&waitMillis=W` | the call log after record N; waits up to W for one |
 //! | `GET`, `POST`, `DELETE /_sandbox/faults`, `DELETE /_sandbox/faults/{id}` | list, arm and take away fault rules |
-//! | `POST /_sandbox/tasks/{id}/kill` | a task's container dies |
+//! | `GET`, `PATCH /_sandbox/weather` | the conditions; changes those that are named |
+//! | `POST /_sandbox/tasks/{id}/kill`, `/pause`, `/resume` | a task's container dies, freezes, goes on |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ use serde_json::{Value, json};
 use super::call_log::{CallLog, CallRecord};
 use super::faults::{ArmedFault, FaultRule, Faults};
 use super::heart::Heart;
+use super::plane::Plane;
+use super::weather::{Conditions, ConditionsChange, Weather};
 
 /// Records given in one answer at most.
 const CALLS_MAX: usize = 2_000;
@@ -33,6 +36,8 @@ pub(super) struct Control {
     pub(super) faults: Arc<Faults>,
     pub(super) log: Arc<CallLog>,
     pub(super) heart: Arc<Heart>,
+    pub(super) plane: Arc<Plane>,
+    pub(super) weather: Arc<Weather>,
     pub(super) about: Arc<Value>,
 }
 
@@ -42,7 +47,10 @@ pub(super) fn router(control: Control) -> Router {
         .route("/_sandbox/calls", get(calls))
         .route("/_sandbox/faults", get(faults).post(arm).delete(disarm_all))
         .route("/_sandbox/faults/{id}", delete(disarm))
+        .route("/_sandbox/weather", get(weather).patch(change_weather))
         .route("/_sandbox/tasks/{id}/kill", post(kill))
+        .route("/_sandbox/tasks/{id}/pause", post(pause))
+        .route("/_sandbox/tasks/{id}/resume", post(resume))
         .with_state(control)
 }
 
@@ -51,7 +59,9 @@ fn refuse(status: StatusCode, message: impl std::fmt::Display) -> Response {
 }
 
 async fn state(State(control): State<Control>) -> Json<Value> {
-    let about = json!({"sandbox": *control.about, "faults": control.faults.list()});
+    let about = json!({
+        "sandbox": *control.about, "weather": control.weather.now(), "faults": control.faults.list(),
+    });
     let mut state = control.heart.state();
     if let (Value::Object(state), Value::Object(about)) = (&mut state, about) {
         state.extend(about);
@@ -109,5 +119,36 @@ async fn kill(State(control): State<Control>, Path(id): Path<String>) -> Respons
         Json(json!({"killed": id})).into_response()
     } else {
         refuse(StatusCode::NOT_FOUND, format_args!("no task to kill has the id {id}"))
+    }
+}
+
+async fn weather(State(control): State<Control>) -> Json<Conditions> {
+    Json(control.weather.now())
+}
+
+async fn change_weather(State(control): State<Control>, Json(change): Json<ConditionsChange>) -> Response {
+    match control.weather.change(change) {
+        Ok(now) => {
+            super::apply_weather(&control.plane, &now);
+            Json(now).into_response()
+        }
+        Err(bad) => refuse(StatusCode::UNPROCESSABLE_ENTITY, bad),
+    }
+}
+
+async fn pause(State(control): State<Control>, Path(id): Path<String>) -> Response {
+    freeze(&control, &id, true)
+}
+
+async fn resume(State(control): State<Control>, Path(id): Path<String>) -> Response {
+    freeze(&control, &id, false)
+}
+
+fn freeze(control: &Control, id: &str, frozen: bool) -> Response {
+    let known = control.heart.task_named(id).is_some_and(|task| control.plane.freeze_task(&task, frozen));
+    if known {
+        Json(json!({"task": id, "paused": frozen})).into_response()
+    } else {
+        refuse(StatusCode::NOT_FOUND, format_args!("no running task has the id {id}"))
     }
 }

@@ -4,28 +4,72 @@
 //! threads, and translates what its answers say about themselves: account and region in ARNs, and the
 //! shard id, which must have at least 28 characters (the minimum in the API model of Streams) where the
 //! engine's has one fewer than that plus the table's name.
+//!
+//! In a weather with stale reads, an eventually consistent read may get the answer that the same read got a
+//! moment ago: "the response might include some stale data" (`GetItem`, `ConsistentRead`). A read that nobody
+//! made before is never stale here.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use data_encoding::HEXLOWER;
 use dynoxide::{Database, DynoxideError};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use super::clock;
+use super::weather::{VERSIONS_MAX, Weather};
 use super::wire::{Backend, Refusal, Request};
 use crate::world::ApiError;
+
+/// Different reads whose answers are kept for stale reads; beyond it, all are forgotten.
+const READS_MAX: usize = 1_024;
 
 /// The engine behind the sandbox's `DynamoDB` endpoint.
 pub(super) struct DynamoDb {
     engine: Database,
     names: Names,
+    weather: Arc<Weather>,
+    /// Answers of the last moments, by read.
+    earlier: Mutex<BTreeMap<String, VecDeque<(Timestamp, Value)>>>,
 }
 
 impl DynamoDb {
     /// An empty engine that keeps its tables in memory.
-    pub(super) fn in_memory(account: &str, region: &str) -> Result<Self, DynoxideError> {
-        Ok(Self { engine: Database::memory()?, names: Names::new(account, region) })
+    pub(super) fn in_memory(
+        account: &str,
+        region: &str,
+        weather: Arc<Weather>,
+    ) -> Result<Self, DynoxideError> {
+        let names = Names::new(account, region);
+        Ok(Self { engine: Database::memory()?, names, weather, earlier: Mutex::default() })
+    }
+
+    /// An earlier answer to the same read, when the weather draws one.
+    fn stale_answer(&self, read: &str) -> Option<Value> {
+        let (back, within) = self.weather.stale_read()?;
+        let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = clock::now() - within;
+        let back = usize::try_from(back).unwrap_or(usize::MAX);
+        let recent = earlier.get(read)?.iter().take(back).take_while(|(at, _)| *at >= since);
+        recent.last().map(|(_, answer)| answer.clone())
+    }
+
+    fn remember(&self, read: String, asked_at: Timestamp, answer: &Value) {
+        if self.weather.now().stale_versions == 0 {
+            return;
+        }
+        let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        if earlier.len() >= READS_MAX && !earlier.contains_key(&read) {
+            earlier.clear();
+        }
+        let answers = earlier.entry(read).or_default();
+        answers.push_front((asked_at, answer.clone()));
+        answers.truncate(usize::try_from(VERSIONS_MAX).unwrap_or(usize::MAX));
     }
 
     /// Removes expired items from tables with a time to live; returns how many.
@@ -50,6 +94,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 impl Backend for DynamoDb {
     async fn call(&self, request: Request) -> Result<Value, Refusal> {
         let Request { operation, mut input, .. } = request;
+        let read = eventually_consistent(&operation, &input).then(|| format!("{operation} {input}"));
+        if let Some(answer) = read.as_ref().and_then(|read| self.stale_answer(read)) {
+            return Ok(answer);
+        }
+        let asked_at = clock::now();
         self.names.inward(&mut input);
         let engine = self.engine.clone();
         let mut answer = blocking(move || {
@@ -62,6 +111,9 @@ impl Backend for DynamoDb {
         })
         .await?;
         self.names.outward(&mut answer);
+        if let Some(read) = read {
+            self.remember(read, asked_at, &answer);
+        }
         Ok(answer)
     }
 }
@@ -76,6 +128,21 @@ fn add_key_schema(engine: &Database, answer: &mut Value) {
         && let Some(schema) = told.pointer_mut("/Table/KeySchema")
     {
         description.insert("KeySchema".to_owned(), schema.take());
+    }
+}
+
+/// Whether a read may answer with what was a moment ago: one that does not ask for `ConsistentRead`, and each
+/// of a global secondary index, which has no other ("Strongly consistent reads are not supported on global
+/// secondary indexes", `Query`).
+fn eventually_consistent(operation: &str, input: &Value) -> bool {
+    let strong = |part: &Value| part.get("ConsistentRead").and_then(Value::as_bool).unwrap_or(false);
+    match operation {
+        "GetItem" | "Query" | "Scan" => !strong(input),
+        "BatchGetItem" => {
+            let tables = input.get("RequestItems").and_then(Value::as_object);
+            tables.is_some_and(|tables| !tables.values().all(strong))
+        }
+        _ => false,
     }
 }
 
@@ -283,6 +350,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::sandbox::weather::{Conditions, Profile};
     use crate::sandbox::wire::Service;
 
     async fn call(db: &DynamoDb, operation: &str, input: Value) -> Result<Value, Refusal> {
@@ -290,8 +358,13 @@ mod tests {
         db.call(Request { service: Service::DynamoDb, operation, input, stale_versions: 0 }).await
     }
 
+    fn weather(stale_versions: u32) -> Arc<Weather> {
+        let calm = Conditions::of(Profile::Calm);
+        Arc::new(Weather::new(Conditions { stale_versions, stale_millis: 60_000, ..calm }))
+    }
+
     async fn with_stream() -> (DynamoDb, String) {
-        let db = DynamoDb::in_memory("111122223333", "eu-central-1").unwrap();
+        let db = DynamoDb::in_memory("111122223333", "eu-central-1", weather(0)).unwrap();
         let table = json!({"TableName": "records", "BillingMode": "PAY_PER_REQUEST",
             "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
             "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
@@ -331,6 +404,24 @@ mod tests {
         let refused = call(&db, "PutItem", put).await.expect_err("the item exists");
         assert!(refused.error.code.ends_with("#ConditionalCheckFailedException"), "{refused}");
         assert_eq!(refused.members["Item"]["v"], json!({"N": "1"}));
+    }
+
+    #[tokio::test]
+    async fn a_read_without_consistent_read_may_be_stale_and_one_with_it_never_is() {
+        let mut db = with_stream().await.0;
+        db.weather = weather(2);
+        let put =
+            |v: u32| json!({"TableName": "records", "Item": {"pk": {"S": "a"}, "v": {"N": v.to_string()}}});
+        let get = |consistent: bool| json!({"TableName": "records", "Key": {"pk": {"S": "a"}}, "ConsistentRead": consistent});
+        let mut stale = 0;
+        for v in 0..50 {
+            call(&db, "PutItem", put(v)).await.unwrap();
+            let strong = call(&db, "GetItem", get(true)).await.unwrap();
+            assert_eq!(strong["Item"]["v"]["N"], v.to_string());
+            let weak = call(&db, "GetItem", get(false)).await.unwrap();
+            stale += u32::from(weak["Item"]["v"]["N"].as_str() != strong["Item"]["v"]["N"].as_str());
+        }
+        assert!((10..50).contains(&stale), "{stale} of 50 were stale");
     }
 
     #[tokio::test]

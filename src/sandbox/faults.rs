@@ -1,14 +1,16 @@
 //! Faults on demand: what a client of AWS must live with, ordered by operation and by count.
 //!
-//! A [`FaultRule`] says which calls it is for and what happens to them. Nothing is random: a test asks
-//! for "the second `ModifyRule` is cut off after its effect" and gets exactly that.
+//! A [`FaultRule`] says which calls it is for and what happens to them. A test asks for "the second
+//! `ModifyRule` is cut off after its effect" and gets exactly that; a rule with a probability draws from
+//! its seed, so the same calls are hit in every run.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use super::weather::draw;
 use super::wire::{Call, Refusal, Service};
 use crate::world::ApiError;
 
@@ -28,9 +30,18 @@ pub struct FaultRule {
     /// Only calls whose input, as JSON text, contains this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containing: Option<String>,
+    /// Only calls signed with this access key id; a trailing `*` stands for the rest of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key: Option<String>,
     /// How many matching calls pass unharmed first.
     #[serde(default)]
     pub skip: u64,
+    /// Of the calls after that, so many in a thousand are hit; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_mille: Option<u32>,
+    /// What the draws of `perMille` depend on, besides the number of the call.
+    #[serde(default)]
+    pub seed: u64,
     /// How many are hit after that; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
@@ -89,6 +100,33 @@ pub enum Effect {
     },
     /// The call waits before its effect until the rule is taken away.
     Hold,
+    /// The call took effect, but only the first half of its answer comes, as a whole HTTP response.
+    Malformed,
+    /// The client is cut off at once, and the call takes effect this much later: the write that nobody
+    /// waits for any more and that lands all the same.
+    LateEffect {
+        /// Milliseconds until the effect.
+        millis: u64,
+        /// What the client sees at once.
+        #[serde(default)]
+        client: LateClient,
+    },
+    /// `DynamoDB` refuses because another transaction holds an item: `TransactionConflictException`, or for
+    /// a transaction `TransactionCanceledException` with that reason for its first item.
+    TransactionConflict,
+}
+
+/// What a client sees whose call takes effect later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LateClient {
+    /// A reset connection.
+    #[default]
+    Reset,
+    /// Nothing, until its own timeout.
+    Timeout,
+    /// HTTP 500.
+    ServerError,
 }
 
 /// A rule and what it has done.
@@ -109,11 +147,9 @@ pub struct ArmedFault {
 impl ArmedFault {
     fn fits(&self, call: &Call) -> bool {
         let rule = &self.rule;
-        let operation = match rule.operation.strip_suffix('*') {
-            Some(prefix) => call.operation.starts_with(prefix),
-            None => call.operation == rule.operation,
-        };
-        operation
+        let key = call.caller.access_key.as_deref().unwrap_or_default();
+        matches(&rule.operation, &call.operation)
+            && rule.access_key.as_deref().is_none_or(|wanted| matches(wanted, key))
             && rule.service.is_none_or(|service| service == call.service)
             && rule.containing.as_ref().is_none_or(|part| call.input.to_string().contains(part))
     }
@@ -121,9 +157,20 @@ impl ArmedFault {
     /// Counts a matching call; whether it is hit.
     fn strike(&mut self) -> bool {
         self.matched += 1;
-        let due = self.matched > self.rule.skip && self.rule.count.is_none_or(|count| self.hit < count);
+        let drawn = || draw(self.rule.seed, self.matched, 1_000);
+        let due = self.matched > self.rule.skip
+            && self.rule.count.is_none_or(|count| self.hit < count)
+            && self.rule.per_mille.is_none_or(|share| drawn() < share);
         self.hit += u64::from(due);
         due
+    }
+}
+
+/// A trailing `*` in a pattern stands for the rest.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => text.starts_with(prefix),
+        None => text == pattern,
     }
 }
 
@@ -136,12 +183,16 @@ pub(super) enum Cut {
     Silence,
     /// A reset connection.
     Reset,
+    /// The first half of the answer.
+    Half,
 }
 
 /// Everything that happens to one call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
     pub(super) latency_millis: u64,
+    /// The effect comes this much after the client was told.
+    pub(super) late_millis: Option<u64>,
     pub(super) stale_versions: u32,
     /// The ids of rules that hold it back.
     pub(super) held_by: Vec<u64>,
@@ -258,6 +309,17 @@ impl Faults {
                 plan.held_by.push(fault.id);
                 ("hold", None, None)
             }
+            Effect::Malformed => ("malformed", None, Some(Cut::Half)),
+            Effect::LateEffect { millis, client } => {
+                plan.late_millis = plan.late_millis.max(Some(*millis));
+                let cut = match client {
+                    LateClient::Reset => Cut::Reset,
+                    LateClient::Timeout => Cut::Silence,
+                    LateClient::ServerError => Cut::Refuse(server_error(call.service)),
+                };
+                ("lateEffect", None, Some(cut))
+            }
+            Effect::TransactionConflict => ("transactionConflict", refuse(transaction_conflict(call)), None),
         };
         plan.effects.push(name);
         plan.before = plan.before.take().or(before);
@@ -287,6 +349,31 @@ pub(super) fn throttled(service: Service) -> Refusal {
         ),
         _ => Refusal::new("ThrottlingException", "Rate exceeded", 400),
     }
+}
+
+/// `TransactionConflictException`: "Operation was rejected because there is an ongoing transaction for the
+/// item" (`DynamoDB` API model); a transaction says it as a reason of its cancellation.
+fn transaction_conflict(call: &Call) -> Refusal {
+    const MESSAGE: &str = "Transaction is ongoing for the item";
+    let name = |code: &str| format!("com.amazonaws.dynamodb.v20120810#{code}");
+    let Some(items) = call.input.get("TransactItems").and_then(Value::as_array) else {
+        return Refusal::new(&name("TransactionConflictException"), MESSAGE, 400);
+    };
+    let code = |place: usize| if place == 0 { "TransactionConflict" } else { "None" };
+    let reasons: Vec<Value> = (0..items.len())
+        .map(|place| match place {
+            0 => json!({"Code": code(place), "Message": MESSAGE}),
+            _ => json!({"Code": code(place)}),
+        })
+        .collect();
+    let codes: Vec<&str> = (0..items.len()).map(code).collect();
+    let message = format!(
+        "Transaction cancelled, please refer cancellation reasons for specific reasons [{}]",
+        codes.join(", ")
+    );
+    let error = ApiError { code: name("TransactionCanceledException"), message, status: 400 };
+    let members = Map::from_iter([("CancellationReasons".to_owned(), Value::Array(reasons))]);
+    Refusal { error, members: Box::new(members) }
 }
 
 fn server_error(service: Service) -> Refusal {

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use super::call_log::{CallLog, Ending};
 use super::clock;
 use super::faults::{Cut, Faults, Plan, throttled};
 use super::throttle::Throttle;
+use super::weather::Weather;
 use super::wire::{self, BODY_BYTES_MAX, Backend, Call, Reading, Refusal, Service};
 
 /// Connections served at once; further clients wait in the listener's backlog.
@@ -42,8 +44,8 @@ const CONTROL_PREFIX: &str = "/_sandbox";
 pub(super) struct Front {
     pub(super) backends: BTreeMap<Service, Arc<dyn Backend>>,
     pub(super) faults: Arc<Faults>,
-    /// `None`: no call is ever throttled but by order.
-    pub(super) throttle: Option<Throttle>,
+    pub(super) throttle: Throttle,
+    pub(super) weather: Arc<Weather>,
     pub(super) log: Arc<CallLog>,
     pub(super) control: Router,
 }
@@ -167,7 +169,12 @@ impl Front {
             plan.before = plan.before.or_else(|| Some(Cut::Refuse(throttled(call.service))));
             plan.effects.push("rateExceeded");
         }
-        let Plan { stale_versions, before, after, effects, .. } = plan;
+        let Plan { stale_versions, late_millis, before, after, effects, .. } = plan;
+        if let (None, Some(millis), Some(cut)) = (&before, late_millis, &after) {
+            let outcome = cut_off(cut.clone(), None, &call, &request_id);
+            tokio::spawn(self.take_effect_later(call, millis, effects, request_id, began));
+            return outcome;
+        }
         let (result, cut) = match before {
             Some(cut) => (None, Some(cut)),
             None => (Some(self.backend(&call, stale_versions).await), after),
@@ -182,17 +189,35 @@ impl Front {
             Ending { began, ended, result: result.as_ref(), faults: effects, request_id: &request_id };
         self.log.add(&call, ending).await;
         match (cut, result) {
-            (Some(Cut::Silence), _) => Outcome::Silence,
-            (Some(Cut::Reset), _) | (None, None) => Outcome::Reset,
-            (Some(Cut::Refuse(refusal)), _) => {
-                Outcome::Answer(wire::answer(&call.framing, &Err(refusal), &request_id))
-            }
+            (Some(cut), result) => cut_off(cut, result.as_ref(), &call, &request_id),
+            (None, None) => Outcome::Reset,
             (None, Some(result)) => Outcome::Answer(wire::answer(&call.framing, &result, &request_id)),
         }
     }
 
+    /// The effect of a call whose client was cut off before it.
+    async fn take_effect_later(
+        self: Arc<Self>,
+        call: Call,
+        millis: u64,
+        faults: Vec<&'static str>,
+        request_id: String,
+        began: Timestamp,
+    ) {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        let result = self.backend(&call, 0).await;
+        let ended = clock::now();
+        let ending = Ending { began, ended, result: Some(&result), faults, request_id: &request_id };
+        self.log.add(&call, ending).await;
+    }
+
     fn over_rate(&self, call: &Call) -> Option<&'static str> {
-        self.throttle.as_ref()?.take(call.service, &call.operation, clock::now()).err()
+        let weather = self.weather.now();
+        let free = call.caller.access_key.as_ref().is_some_and(|key| weather.unthrottled_keys.contains(key));
+        if !weather.throttling || free {
+            return None;
+        }
+        self.throttle.take(call.service, &call.operation, clock::now()).err()
     }
 
     async fn backend(&self, call: &Call, stale_versions: u32) -> Result<serde_json::Value, Refusal> {
@@ -201,6 +226,24 @@ impl Front {
         };
         let (service, operation, input) = (call.service, call.operation.clone(), call.input.clone());
         backend.call(wire::Request { service, operation, input, stale_versions }).await
+    }
+}
+
+/// What a client sees of a call that is cut off.
+fn cut_off(
+    cut: Cut,
+    result: Option<&Result<serde_json::Value, Refusal>>,
+    call: &Call,
+    request_id: &str,
+) -> Outcome {
+    match (cut, result) {
+        (Cut::Silence, _) => Outcome::Silence,
+        (Cut::Refuse(refusal), _) => Outcome::Answer(wire::answer(&call.framing, &Err(refusal), request_id)),
+        (Cut::Half, Some(result)) => {
+            let answer = wire::answer(&call.framing, result, request_id);
+            Outcome::Answer(answer.map(|body| body.slice(..body.len() / 2)))
+        }
+        (Cut::Reset | Cut::Half, _) => Outcome::Reset,
     }
 }
 

@@ -24,6 +24,7 @@ use super::metrics::{CloudWatch, Tempo};
 use super::plane::metrics::{AlbMetrics, host_counts};
 use super::plane::tasks::TaskEvent;
 use super::plane::{ListenerEvent, Plane, PlaneEvent};
+use super::weather::{VERSIONS_MAX, Weather};
 use super::wire::{Backend, Refusal, Request, Service};
 use crate::world::alarm::Alarms;
 use crate::world::{Api, Region, Routing, Tuning};
@@ -34,8 +35,6 @@ const DRAIN_EVERY: Duration = Duration::from_secs(1);
 const BEAT_MAX: Duration = Duration::from_secs(1);
 /// Reports taken in one beat before orders are given again.
 const EVENTS_PER_BEAT: usize = 256;
-/// Versions kept for stale reads.
-const VERSIONS_MAX: usize = 16;
 /// The longest a load balancer call waits for its routes to be in effect.
 const ROUTES_MAX: Duration = Duration::from_secs(2);
 /// Exit code of a container that was killed from outside: 128 + SIGKILL.
@@ -46,10 +45,17 @@ struct Core {
     region: Region,
     cloudwatch: CloudWatch,
     alarms: Alarms,
-    /// Earlier versions, the latest first; only while somebody ordered stale reads.
-    past: VecDeque<(Region, Alarms)>,
+    /// Earlier versions, the latest first; only while reads may be stale.
+    past: VecDeque<Version>,
     /// What became of the listeners' ports, by ARN.
     ports: BTreeMap<String, Result<u16, String>>,
+}
+
+/// How the region was before a change.
+struct Version {
+    region: Region,
+    alarms: Alarms,
+    replaced_at: Timestamp,
 }
 
 impl Core {
@@ -62,19 +68,21 @@ impl Core {
         Ok(answer?)
     }
 
-    /// Answers from an earlier version: as far back as asked, or as there is.
+    /// Answers from an earlier version: as far back as asked, or as there is among those that were replaced
+    /// after `since`.
     fn stale_call(
         &self,
         versions: u32,
+        since: Timestamp,
         now: Timestamp,
         api: Api,
         request: Request,
     ) -> Result<Value, Refusal> {
-        let oldest = self.past.len().checked_sub(1);
-        let back = usize::try_from(versions).unwrap_or(usize::MAX).checked_sub(1);
-        let (region, alarms) = match (oldest, back) {
-            (Some(oldest), Some(back)) => self.past[back.min(oldest)].clone(),
-            _ => (self.region.clone(), self.alarms.clone()),
+        let back = usize::try_from(versions).unwrap_or(usize::MAX);
+        let recent = self.past.iter().take(back).take_while(|version| version.replaced_at >= since);
+        let (region, alarms) = match recent.last() {
+            Some(version) => (version.region.clone(), version.alarms.clone()),
+            None => (self.region.clone(), self.alarms.clone()),
         };
         let mut then = Self {
             region,
@@ -103,12 +111,20 @@ pub(super) struct Heart {
     routing: watch::Sender<Arc<Routing>>,
     nudged: Notify,
     faults: Arc<Faults>,
+    weather: Arc<Weather>,
     /// Set when changed routes are to be in effect before the call that changed them is answered.
     prompt: OnceLock<Arc<Plane>>,
 }
 
 impl Heart {
-    pub(super) fn new(account: &str, region: &str, tuning: Tuning, speed: u32, faults: Arc<Faults>) -> Self {
+    pub(super) fn new(
+        account: &str,
+        region: &str,
+        tuning: Tuning,
+        speed: u32,
+        faults: Arc<Faults>,
+        weather: Arc<Weather>,
+    ) -> Self {
         let core = Core {
             region: Region::new(account, region, tuning),
             cloudwatch: CloudWatch::new(Tempo::new(speed)),
@@ -117,7 +133,8 @@ impl Heart {
             ports: BTreeMap::new(),
         };
         let routing = watch::Sender::new(Arc::new(core.region.routing()));
-        Self { core: Mutex::new(core), routing, nudged: Notify::new(), faults, prompt: OnceLock::new() }
+        let (core, nudged, prompt) = (Mutex::new(core), Notify::new(), OnceLock::new());
+        Self { core, routing, nudged, faults, weather, prompt }
     }
 
     /// What the load balancers follow.
@@ -136,7 +153,7 @@ impl Heart {
         let mut core = self.lock();
         core.advance(now);
         if keep_version {
-            self.keep_version(&mut core);
+            self.keep_version(&mut core, now);
         }
         let output = change(&mut core, now);
         self.publish(&core);
@@ -145,13 +162,13 @@ impl Heart {
         output
     }
 
-    fn keep_version(&self, core: &mut Core) {
-        let wanted = usize::try_from(self.faults.oldest_version()).unwrap_or(usize::MAX).min(VERSIONS_MAX);
+    fn keep_version(&self, core: &mut Core, now: Timestamp) {
+        let wanted = self.faults.oldest_version().max(self.weather.now().stale_versions).min(VERSIONS_MAX);
         if wanted > 0 {
-            let version = (core.region.clone(), core.alarms.clone());
-            core.past.push_front(version);
+            let (region, alarms) = (core.region.clone(), core.alarms.clone());
+            core.past.push_front(Version { region, alarms, replaced_at: now });
         }
-        core.past.truncate(wanted);
+        core.past.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
     }
 
     /// Hands changed routes to the load balancers, under the lock so that versions never cross.
@@ -168,12 +185,15 @@ impl Heart {
 
     /// Kills a task by its id or ARN, as if its container had died. Whether there was one to kill.
     pub(super) fn kill_task(&self, id: &str) -> bool {
-        self.change(true, |core, now| {
-            let orders = core.region.task_orders();
-            let found =
-                orders.iter().find(|order| order.task == id || order.task.rsplit('/').next() == Some(id));
-            found.is_some_and(|order| core.region.kill_task(now, &order.task, KILLED))
-        })
+        let task = self.task_named(id);
+        task.is_some_and(|task| self.change(true, |core, now| core.region.kill_task(now, &task, KILLED)))
+    }
+
+    /// The ARN of a task that is to run or to stop, from its id or ARN.
+    pub(super) fn task_named(&self, id: &str) -> Option<String> {
+        let orders = self.lock().region.task_orders();
+        let named = |task: &str| task == id || task.rsplit('/').next() == Some(id);
+        orders.into_iter().map(|order| order.task).find(|task| named(task))
     }
 
     /// What there is, for people.
@@ -181,7 +201,8 @@ impl Heart {
         self.change(false, view::state)
     }
 
-    /// From now on, a call that changes routes is answered once every load balancer routes by them.
+    /// From now on, while changes take no time to propagate, a call that changes routes is answered once
+    /// every load balancer routes by them.
     pub(super) fn answer_after_routes(&self, plane: Arc<Plane>) {
         // Set once, at the start.
         let _ = self.prompt.set(plane);
@@ -189,7 +210,9 @@ impl Heart {
 
     /// Waits until the routes as they are now are in effect.
     async fn routes_in_effect(&self) {
-        let Some(plane) = self.prompt.get() else { return };
+        let Some(plane) = self.prompt.get().filter(|_| self.weather.now().propagation_millis == 0) else {
+            return;
+        };
         let version = self.routing.borrow().version;
         if tokio::time::timeout(ROUTES_MAX, plane.routing_reached(version)).await.is_err() {
             tracing::warn!(version, "the load balancers are slow to take up changed routes");
@@ -226,7 +249,7 @@ impl Heart {
         let now = clock::now();
         let mut core = self.lock();
         if core.next_due().is_some_and(|due| due <= now) {
-            self.keep_version(&mut core);
+            self.keep_version(&mut core, now);
             core.advance(now);
             self.publish(&core);
         }
@@ -299,11 +322,20 @@ impl Backend for Heart {
                 return Err(Refusal::unknown_operation(&request.operation));
             }
         };
-        if request.stale_versions > 0 && !is_mutating(&request.operation) {
-            let versions = request.stale_versions;
-            return self.change(false, |core, now| core.stale_call(versions, now, api, request));
-        }
         let mutating = is_mutating(&request.operation);
+        // By order of a fault rule, whatever its age; else by the weather.
+        let stale = match request.stale_versions {
+            _ if mutating => None,
+            0 if api == Api::CloudWatch => None,
+            0 => self.weather.stale_read().map(|(versions, within)| (versions, Some(within))),
+            versions => Some((versions, None)),
+        };
+        if let Some((versions, within)) = stale {
+            return self.change(false, |core, now| {
+                let since = within.map_or(Timestamp::MIN, |within| now - within);
+                core.stale_call(versions, since, now, api, request)
+            });
+        }
         let answer =
             self.change(mutating, |core, now| core.call(now, api, &request.operation, request.input));
         if mutating && api == Api::Elb {

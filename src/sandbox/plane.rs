@@ -27,6 +27,7 @@ mod tests;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -64,7 +65,8 @@ pub struct PlaneSettings {
     pub privileged_port_offset: u16,
     /// Virtual load-balancer machines; connections are spread over them in turn.
     pub nodes: NonZeroU32,
-    /// Until the slowest node applies a routing change. Node `i` of `n` takes `i / n` of it.
+    /// Until the slowest node applies a changed listener or rule. Node `i` of `n` takes `i / n` of it. Changed
+    /// targets are known to all nodes at once: a target that is gone must get nothing.
     pub propagation: Duration,
     /// Cookies to groups of weight 0.
     pub sticky_at_zero: StickyAtZero,
@@ -157,6 +159,7 @@ pub struct Plane {
     health: HealthChecker,
     metrics: Arc<AlbMetrics>,
     nodes: Arc<Nodes>,
+    leak: Arc<AtomicU32>,
     tracker: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -176,13 +179,14 @@ impl Plane {
         }
         let (tracker, metrics) = (TaskTracker::new(), Arc::new(AlbMetrics::default()));
         let reporter = Reporter { events, shutdown: shutdown.clone() };
-        let nodes = Arc::new(Nodes::start(&settings, &tracker, &shutdown));
+        let leak = Arc::new(AtomicU32::new(settings.leak_per_mille));
+        let nodes = Arc::new(Nodes::new(&settings));
         let listeners = Listeners {
             settings: settings.clone(),
             proxy: ProxySettings {
                 limits: Limits { connect: settings.connect_timeout, response: settings.target_timeout },
                 at_zero: settings.sticky_at_zero,
-                leak_per_mille: settings.leak_per_mille,
+                leak_per_mille: Arc::clone(&leak),
             },
             nodes: Arc::clone(&nodes),
             metrics: Arc::clone(&metrics),
@@ -196,9 +200,26 @@ impl Plane {
             health: HealthChecker::new(reporter, settings.speed, tracker.clone(), shutdown.clone()),
             metrics,
             nodes,
+            leak,
             tracker,
             shutdown,
         }
+    }
+
+    /// From now on, a changed listener or rule takes this long to reach the slowest node.
+    pub fn set_propagation(&self, propagation: Duration) {
+        self.nodes.set_propagation(propagation);
+    }
+
+    /// From now on, this share of requests (in thousandths) goes to a weight-0 group of the same action.
+    pub fn set_leak(&self, per_mille: u32) {
+        self.leak.store(per_mille, Ordering::Relaxed);
+    }
+
+    /// A task freezes or goes on, as after SIGSTOP and SIGCONT: it takes connections and answers nothing.
+    /// Whether there is such a task.
+    pub fn freeze_task(&self, task: &str, frozen: bool) -> bool {
+        self.tasks.freeze(task, frozen)
     }
 
     /// Brings the running tasks in line with these orders: all that should run or are known to stop.

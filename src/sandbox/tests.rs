@@ -1,6 +1,7 @@
 //! The sandbox as unmodified SDK clients see it, over TCP.
 
 mod region;
+mod weather;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::types::{
@@ -40,7 +41,10 @@ fn rule(operation: &str, effect: Effect) -> FaultRule {
         service: None,
         operation: operation.to_owned(),
         containing: None,
+        access_key: None,
         skip: 0,
+        per_mille: None,
+        seed: 0,
         count: Some(1),
         effect,
     }

@@ -32,6 +32,9 @@ const ECS_TAG_MODIFY: Bucket = bucket("ecs tag modify", 20, 10_000);
 const ELB_ACCOUNT: Bucket = bucket("elb account", 40, 10_000);
 const ELB_READ: Bucket = bucket("elb non-mutating", 40, 10_000);
 const ELB_MODIFY: Bucket = bucket("elb mutating", 20, 3_000);
+// "Resource-intensive: CreateLoadBalancer, SetSubnets": 10 tokens, 0.2 a second, "throttled separately from
+// other mutating actions" (elb-api-throttling).
+const ELB_INTENSIVE: Bucket = bucket("elb resource-intensive", 10, 200);
 const ELB_REGISTER: Bucket = bucket("elb registration", 20, 4_000);
 // CloudWatch publishes rates without bursts: a bucket of one second's worth.
 const CW_DESCRIBE_ALARMS: Bucket = bucket("cloudwatch DescribeAlarms", 9, 9_000);
@@ -55,6 +58,7 @@ fn buckets(service: Service, operation: &str) -> &'static [&'static Bucket] {
         }
         (Service::Ecs, "TagResource" | "UntagResource") => &[&ECS_TAG_MODIFY],
         (Service::Elb, "RegisterTargets" | "DeregisterTargets") => &[&ELB_ACCOUNT, &ELB_REGISTER],
+        (Service::Elb, "CreateLoadBalancer" | "SetSubnets") => &[&ELB_ACCOUNT, &ELB_INTENSIVE],
         (Service::Elb, operation) if operation.starts_with("Describe") => &[&ELB_ACCOUNT, &ELB_READ],
         (Service::Elb, _) => &[&ELB_ACCOUNT, &ELB_MODIFY],
         (Service::CloudWatch, "DescribeAlarms") => &[&CW_DESCRIBE_ALARMS],
@@ -139,6 +143,16 @@ mod tests {
         assert_eq!(throttle.take(Service::Elb, "ModifyRule", start), Err("elb account"));
         // A refused write costs nothing: its own bucket is still full when the shared one has filled up.
         assert_eq!(burst(&throttle, "ModifyRule", start + SignedDuration::from_secs(10)), 20);
+    }
+
+    #[test]
+    fn ten_load_balancers_can_be_made_at_once_and_one_in_five_seconds_after_that() {
+        let throttle = Throttle::default();
+        let start = Timestamp::UNIX_EPOCH;
+        assert_eq!(burst(&throttle, "CreateLoadBalancer", start), 10);
+        assert_eq!(burst(&throttle, "CreateLoadBalancer", start + SignedDuration::from_secs(4)), 0);
+        assert_eq!(burst(&throttle, "CreateLoadBalancer", start + SignedDuration::from_secs(5)), 1);
+        assert_eq!(burst(&throttle, "ModifyRule", start + SignedDuration::from_secs(5)), 20);
     }
 
     #[test]

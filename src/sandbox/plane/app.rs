@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rand::Rng;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,6 +36,7 @@ struct App {
     task: HeaderValue,
     hello: Bytes,
     fault: Bytes,
+    frozen: watch::Receiver<bool>,
 }
 
 impl App {
@@ -57,12 +59,15 @@ impl App {
             task: header(life.short_id()),
             hello: body("hello"),
             fault: body("this request failed because ERROR_RATE or UNHEALTHY is set"),
+            frozen: life.frozen.clone(),
         }
     }
 
     async fn answer(&self, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
         // Read and forgotten: an answer before the end of an upload would break the connection.
         while let Some(Ok(_)) = request.body_mut().frame().await {}
+        // An error means that nobody is left to freeze it.
+        let _ = self.frozen.clone().wait_for(|frozen| !frozen).await;
         let fails = if matches!(request.uri().path(), "/health" | "/healthz") {
             match self.faults.unhealthy {
                 Unhealthy::Never => false,

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::tasks::{Ended, Life};
@@ -78,6 +79,15 @@ async fn supervise(life: &Life, child: &mut Child, group: Option<Pid>, port: u16
     tokio::select! {
         exit = child.wait() => exited(exit),
         () = life.stop.cancelled() => stop(life, child, group).await,
+        () = freeze(life.frozen.clone(), group) => exited(child.wait().await),
+    }
+}
+
+/// Stops and continues the processes as ordered, until nobody is left to order it.
+async fn freeze(mut frozen: watch::Receiver<bool>, group: Option<Pid>) {
+    while frozen.changed().await.is_ok() {
+        let now = *frozen.borrow_and_update();
+        signal(group, if now { Signal::STOP } else { Signal::CONT });
     }
 }
 
@@ -85,6 +95,10 @@ async fn supervise(life: &Life, child: &mut Child, group: Option<Pid>, port: u16
 async fn stop(life: &Life, child: &mut Child, group: Option<Pid>) -> Ended {
     let deadline = Instant::now() + life.stop_timeout;
     signal(group, Signal::TERM);
+    if *life.frozen.borrow() {
+        // A frozen process cannot take SIGTERM.
+        signal(group, Signal::CONT);
+    }
     let exit = if let Ok(exit) = timeout_at(deadline, child.wait()).await {
         exit
     } else {

@@ -3,15 +3,16 @@
 //! A load balancer is several machines, and a change reaches them one after another. Each accepted
 //! connection belongs to one node and sees the routing as far as that node knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ use crate::world::Routing;
 
 /// Open client connections of one listener; further ones wait in the accept queue.
 const CONNECTIONS_MAX: usize = 8192;
-/// Routing versions on their way to one node; the sender waits when the node lags that far behind.
+/// Routing versions on their way to one node; when it lags that far behind, the oldest is passed over.
 const VERSIONS_UNDER_WAY_MAX: usize = 1024;
 /// Between two tries to open a listener whose port was taken.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
@@ -37,66 +38,106 @@ const CLOSING_MAX: Duration = Duration::from_secs(5);
 
 /// One virtual machine of the load balancers.
 #[derive(Debug)]
-pub(super) struct Node {
+struct Node {
     table: watch::Sender<Arc<Table>>,
-    delayed: Option<mpsc::Sender<(Instant, Arc<Table>)>>,
-    delay: Duration,
+    /// The listeners and rules that it routes by, and those on their way to it with their times.
+    way: Mutex<Way>,
+}
+
+#[derive(Debug, Default)]
+struct Way {
+    arrived: Arc<Routing>,
+    due: VecDeque<(Instant, Arc<Routing>)>,
+}
+
+impl Way {
+    /// What is due arrives.
+    fn advance(&mut self, now: Instant) {
+        while self.due.front().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, routing)) = self.due.pop_front() {
+                self.arrived = routing;
+            }
+        }
+    }
 }
 
 /// The nodes of the plane, shared between the follower and the accept loops.
 #[derive(Debug)]
-pub(super) struct Nodes(Vec<Node>);
+pub(super) struct Nodes {
+    nodes: Vec<Node>,
+    propagation_millis: AtomicU64,
+}
 
 impl Nodes {
     /// Node `i` of `count` (from 1) learns of a change after `i / count` of `propagation`, so the last
     /// one has the whole delay.
-    pub fn start(settings: &PlaneSettings, tracker: &TaskTracker, shutdown: &CancellationToken) -> Self {
-        let count = settings.nodes.get();
-        let nodes = (1..=count).map(|place| {
-            let delay = settings.propagation * place / count;
-            let (table, _) = watch::channel(Arc::default());
-            if delay.is_zero() {
-                return Node { table, delayed: None, delay };
-            }
-            let (delayed, mut due) = mpsc::channel::<(Instant, Arc<Table>)>(VERSIONS_UNDER_WAY_MAX);
-            let (node, shutdown) = (table.clone(), shutdown.clone());
-            tracker.spawn(async move {
-                let apply = async {
-                    while let Some((at, table)) = due.recv().await {
-                        sleep_until(at).await;
-                        node.send_replace(table);
-                    }
-                };
-                shutdown.run_until_cancelled(apply).await;
-            });
-            Node { table, delayed: Some(delayed), delay }
-        });
-        Self(nodes.collect())
+    pub fn new(settings: &PlaneSettings) -> Self {
+        let node = |_| Node { table: watch::Sender::default(), way: Mutex::default() };
+        let nodes = Self {
+            nodes: (0..settings.nodes.get()).map(node).collect(),
+            propagation_millis: AtomicU64::new(0),
+        };
+        nodes.set_propagation(settings.propagation);
+        nodes
     }
 
-    async fn publish(&self, table: &Arc<Table>, at_once: bool) {
-        let now = Instant::now();
-        for node in &self.0 {
-            match &node.delayed {
-                Some(delayed) if !at_once => {
-                    // A closed channel means that the plane is shutting down.
-                    let _ = delayed.send((now + node.delay, Arc::clone(table))).await;
-                }
-                _ => drop(node.table.send_replace(Arc::clone(table))),
+    /// The delay of the slowest node for changes from now on.
+    pub fn set_propagation(&self, propagation: Duration) {
+        let millis = u64::try_from(propagation.as_millis()).unwrap_or(u64::MAX);
+        self.propagation_millis.store(millis, Ordering::Relaxed);
+    }
+
+    fn way(node: &Node) -> MutexGuard<'_, Way> {
+        // Replaced as a whole, so a panic elsewhere doesn't spoil it.
+        node.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a routing version on its way to every node.
+    fn send(&self, routing: &Arc<Routing>, at_once: bool) {
+        let (now, count) = (Instant::now(), u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        let propagation = Duration::from_millis(self.propagation_millis.load(Ordering::Relaxed));
+        for (place, node) in (1_u32..).zip(&self.nodes) {
+            let delay = if at_once { Duration::ZERO } else { propagation / count * place };
+            let mut way = Self::way(node);
+            // Versions stay in order when the delay was made shorter.
+            let at = way.due.back().map_or(now + delay, |(last, _)| (now + delay).max(*last));
+            if way.due.len() >= VERSIONS_UNDER_WAY_MAX {
+                way.due.pop_front();
             }
+            way.due.push_back((at, Arc::clone(routing)));
         }
+    }
+
+    /// Lets every node route by the listeners that have reached it and the targets as they are now; when the
+    /// next listeners reach a node. `latest` is the table compiled last: it carries the connections on.
+    fn settle(&self, newest: &Routing, latest: &mut Arc<Table>, metrics: &AlbMetrics) -> Option<Instant> {
+        let now = Instant::now();
+        let mut compiled: BTreeMap<u64, Arc<Table>> = BTreeMap::new();
+        let mut next = None;
+        for node in &self.nodes {
+            let mut way = Self::way(node);
+            way.advance(now);
+            let table = compiled.entry(way.arrived.version).or_insert_with(|| {
+                *latest = Arc::new(Table::compile(&way.arrived, newest, latest, metrics));
+                Arc::clone(latest)
+            });
+            node.table.send_replace(Arc::clone(table));
+            let due = way.due.front().map(|(at, _)| *at);
+            next = [next, due].into_iter().flatten().min();
+        }
+        next
     }
 
     /// Returns once every node routes by this version or a later one.
     pub async fn reached(&self, version: u64) {
-        for node in &self.0 {
+        for node in &self.nodes {
             // The sender is ours, so waiting cannot fail.
             let _ = node.table.subscribe().wait_for(|table| table.version >= version).await;
         }
     }
 
     fn of_connection(&self, connection: usize) -> watch::Receiver<Arc<Table>> {
-        self.0[connection % self.0.len()].table.subscribe()
+        self.nodes[connection % self.nodes.len()].table.subscribe()
     }
 }
 
@@ -126,20 +167,21 @@ impl Listeners {
         let mut table = Arc::new(Table::default());
         let mut again = interval(BIND_AGAIN);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut first = true;
+        let mut seen = None;
         let mut published = true;
         loop {
             let current = Arc::clone(&routing.borrow_and_update());
-            if first || current.version != table.version {
-                table = Arc::new(Table::compile(&current, &table, &self.metrics));
-                self.nodes.publish(&table, first).await;
-                first = false;
+            if seen != Some(current.version) {
+                self.nodes.send(&current, seen.is_none());
+                seen = Some(current.version);
             }
+            let next = self.nodes.settle(&current, &mut table, &self.metrics);
             self.close_gone(&mut open, &current).await;
             self.open_new(&mut open, &mut failed, &current).await;
             tokio::select! {
                 () = self.shutdown.cancelled() => break,
                 changed = routing.changed(), if published => published = changed.is_ok(),
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
                 _ = again.tick(), if !failed.is_empty() => {}
             }
         }
@@ -203,7 +245,7 @@ impl Listeners {
         let stop = self.shutdown.child_token();
         let acceptor = Acceptor {
             listener: arn.into(),
-            proxy: self.proxy,
+            proxy: self.proxy.clone(),
             client_idle: self.settings.client_idle_timeout,
             nodes: Arc::clone(&self.nodes),
             tracker: self.tracker.clone(),
@@ -244,7 +286,8 @@ impl Acceptor {
                     Ok((stream, peer)) => {
                         let node = self.nodes.of_connection(accepted);
                         accepted = accepted.wrapping_add(1);
-                        let session = Session::new(self.proxy, Arc::clone(&self.listener), node, peer.ip());
+                        let session =
+                            Session::new(self.proxy.clone(), Arc::clone(&self.listener), node, peer.ip());
                         let connection =
                             serve_connection(stream, session, self.client_idle, self.stop.clone());
                         self.tracker.spawn(async move {
@@ -281,5 +324,64 @@ async fn serve_connection(stream: TcpStream, session: Session, idle: Duration, s
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "client connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::world::{Address, GroupRoute};
+
+    fn routing(version: u64, port: u16) -> Arc<Routing> {
+        let target = Address { ip: "127.0.0.1".to_owned(), port };
+        let group = GroupRoute { targets: vec![target], ..GroupRoute::default() };
+        let groups = BTreeMap::from([("group".to_owned(), group)]);
+        Arc::new(Routing { version, listeners: Vec::new(), groups })
+    }
+
+    fn versions(nodes: &Nodes) -> Vec<u64> {
+        nodes.nodes.iter().map(|node| node.table.borrow().version).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_node_learns_of_a_rule_after_its_own_delay_and_of_a_target_at_once() {
+        let settings = PlaneSettings {
+            nodes: NonZeroU32::new(3).unwrap(),
+            propagation: Duration::from_millis(600),
+            ..PlaneSettings::default()
+        };
+        let (nodes, metrics, mut latest) = (Nodes::new(&settings), AlbMetrics::default(), Arc::default());
+        nodes.send(&routing(1, 1), true);
+        assert_eq!(nodes.settle(&routing(1, 1), &mut latest, &metrics), None);
+        assert_eq!(versions(&nodes), [1, 1, 1], "the first routing is there at once");
+
+        let second = routing(2, 2);
+        nodes.send(&second, false);
+        for expected in [[1, 1, 1], [2, 1, 1], [2, 2, 1], [2, 2, 2]] {
+            let next = nodes.settle(&second, &mut latest, &metrics);
+            assert_eq!(versions(&nodes), expected);
+            let now: Vec<u16> =
+                nodes.nodes.iter().flat_map(|node| node.table.borrow().target_ports()).collect();
+            assert_eq!(now, [2, 2, 2], "targets are known to all at once");
+            let left = next.map(|at| at.duration_since(Instant::now()));
+            assert_eq!(left, (expected != [2, 2, 2]).then_some(Duration::from_millis(200)));
+            tokio::time::advance(left.unwrap_or_default()).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shorter_delay_lets_no_version_overtake_another() {
+        let settings = PlaneSettings { propagation: Duration::from_secs(9), ..PlaneSettings::default() };
+        let (nodes, metrics, mut latest) = (Nodes::new(&settings), AlbMetrics::default(), Arc::default());
+        nodes.send(&routing(1, 1), false);
+        nodes.set_propagation(Duration::ZERO);
+        nodes.send(&routing(2, 1), false);
+        nodes.settle(&routing(2, 1), &mut latest, &metrics);
+        assert_eq!(versions(&nodes), [0]);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        nodes.settle(&routing(2, 1), &mut latest, &metrics);
+        assert_eq!(versions(&nodes), [2]);
     }
 }

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -45,11 +46,11 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// What all requests share.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ProxySettings {
     pub limits: Limits,
     pub at_zero: StickyAtZero,
-    pub leak_per_mille: u32,
+    pub leak_per_mille: Arc<AtomicU32>,
 }
 
 /// One client connection to one listener on one node.
@@ -216,7 +217,8 @@ impl Client {
         which: Try,
     ) -> Attempt {
         let settings = &self.settings;
-        let chosen = forward.choose(remembered, settings.at_zero, settings.leak_per_mille, &mut rand::rng());
+        let leak = settings.leak_per_mille.load(Ordering::Relaxed);
+        let chosen = forward.choose(remembered, settings.at_zero, leak, &mut rand::rng());
         let target = chosen.as_ref().and_then(|chosen| chosen.choice.next_target());
         let (Some(chosen), Some(target)) = (chosen.as_ref(), target) else {
             table.counters.own_answer(StatusCode::SERVICE_UNAVAILABLE);
@@ -401,7 +403,8 @@ mod tests {
             rules,
         };
         let groups = BTreeMap::from([("g".to_owned(), group)]);
-        Table::compile(&Routing { version, listeners: vec![listener], groups }, previous, metrics)
+        let routing = Routing { version, listeners: vec![listener], groups };
+        Table::compile(&routing, &routing, previous, metrics)
     }
 
     /// A target that answers one request.
@@ -425,7 +428,7 @@ mod tests {
         let (_node, node) = watch::channel(newest);
         let limits = Limits { connect: Duration::from_secs(10), response: Duration::from_secs(10) };
         let client = Client {
-            settings: ProxySettings { limits, at_zero: StickyAtZero::Honour, leak_per_mille: 0 },
+            settings: ProxySettings { limits, at_zero: StickyAtZero::Honour, leak_per_mille: Arc::default() },
             listener: "listener".into(),
             node,
             address: "127.0.0.1".parse().unwrap(),

@@ -142,22 +142,28 @@ impl ListenerTable {
 }
 
 impl Table {
-    /// Prepares a routing version; pools and turns of `previous` are carried over where still in use.
-    pub fn compile(routing: &Routing, previous: &Self, metrics: &AlbMetrics) -> Self {
+    /// Prepares a routing version with the target groups of the newest one; pools and turns of `previous` are
+    /// carried over where still in use.
+    pub fn compile(routing: &Routing, newest: &Routing, previous: &Self, metrics: &AlbMetrics) -> Self {
         let mut table = Self { version: routing.version, ..Self::default() };
-        for address in routing.groups.values().flat_map(|group| &group.targets) {
+        for address in newest.groups.values().flat_map(|group| &group.targets) {
             let target =
                 previous.targets.get(address).map_or_else(|| Arc::new(Target::new(address)), Arc::clone);
             table.targets.insert(address.clone(), target);
         }
-        for arn in routing.groups.keys() {
+        for arn in newest.groups.keys() {
             table.turns.insert(arn.clone(), previous.turns.get(arn).map(Arc::clone).unwrap_or_default());
         }
         for listener in &routing.listeners {
-            let compiled = table.compile_listener(listener, routing, metrics);
+            let compiled = table.compile_listener(listener, newest, metrics);
             table.listeners.insert(listener.arn.clone(), Arc::new(compiled));
         }
         table
+    }
+
+    #[cfg(test)]
+    pub fn target_ports(&self) -> Vec<u16> {
+        self.targets.keys().map(|address| address.port).collect()
     }
 
     fn compile_listener(

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -64,6 +65,8 @@ pub(super) struct Life {
     pub stop_timeout: Duration,
     /// For a local command to accept connections.
     pub start_timeout: Duration,
+    /// Whether it stands still, as after SIGSTOP.
+    pub frozen: watch::Receiver<bool>,
     reporter: Reporter,
 }
 
@@ -86,11 +89,18 @@ fn is_local(order: &TaskOrder) -> bool {
     order.image == "local" || order.image.starts_with("local:")
 }
 
+/// What can be done to a task.
+#[derive(Clone, Debug)]
+struct Switches {
+    stop: CancellationToken,
+    freeze: watch::Sender<bool>,
+}
+
 /// The tasks of the plane.
 #[derive(Debug)]
 pub(super) struct TaskRuntime {
-    /// Every task of the latest orders, those that ended included: by ARN, with its stop switch.
-    known: Mutex<BTreeMap<String, CancellationToken>>,
+    /// Every task of the latest orders, those that ended included, by ARN.
+    known: Mutex<BTreeMap<String, Switches>>,
     reporter: Reporter,
     stop_timeout: Duration,
     start_timeout: Duration,
@@ -122,25 +132,36 @@ impl TaskRuntime {
                 continue;
             }
             let earlier = known.remove(&order.task);
-            let stop = earlier.clone().unwrap_or_else(|| self.shutdown.child_token());
+            let is_new = earlier.is_none();
+            let switches = earlier.unwrap_or_else(|| Switches {
+                stop: self.shutdown.child_token(),
+                freeze: watch::Sender::new(false),
+            });
             if !order.run {
-                stop.cancel();
+                switches.stop.cancel();
             }
-            latest.insert(order.task.clone(), stop.clone());
-            if earlier.is_none() {
-                self.start(order, stop);
+            if is_new {
+                self.start(order.clone(), &switches);
             }
+            latest.insert(order.task, switches);
         }
-        for stop in known.values() {
-            stop.cancel();
+        for switches in known.values() {
+            switches.stop.cancel();
         }
         *known = latest;
     }
 
-    fn start(&self, order: TaskOrder, stop: CancellationToken) {
+    /// A task freezes or goes on; whether there is such a task, by its ARN.
+    pub fn freeze(&self, task: &str, frozen: bool) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(task).map(|switches| switches.freeze.send_replace(frozen)).is_some()
+    }
+
+    fn start(&self, order: TaskOrder, switches: &Switches) {
         let life = Life {
             order,
-            stop,
+            stop: switches.stop.clone(),
+            frozen: switches.freeze.subscribe(),
             stop_timeout: self.stop_timeout,
             start_timeout: self.start_timeout,
             reporter: self.reporter.clone(),

@@ -162,7 +162,7 @@ async fn a_read_that_is_ordered_stale_shows_the_weights_of_the_version_before() 
 
 #[tokio::test]
 async fn a_throttled_client_gets_the_error_that_its_retry_mode_knows() {
-    let settings = SandboxSettings { throttling: true, ..SandboxSettings::default() };
+    let settings = SandboxSettings { weather: Conditions::of(Profile::Real), ..SandboxSettings::default() };
     let sandbox = Sandbox::start(settings).await.unwrap();
     let client = elb::Client::new(&client_config(sandbox.endpoint()).await);
     let mut codes = Vec::new();
