@@ -7,6 +7,7 @@
 //! before nothing is remembered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -365,7 +366,11 @@ impl Loop {
             return;
         };
         let lane = slot.lane.unwrap_or(Lane::New);
-        let after = if verdict.why == Trigger::Turn || lane < Lane::New { after } else { spread(after) };
+        let after = if verdict.why == Trigger::Turn || lane < Lane::New {
+            after
+        } else {
+            spread(after, (&key, now_ms))
+        };
         let due = Due { at_ms: now_ms.saturating_add(after.millis()), lane, why: verdict.why };
         self.queue.finish(&key, Some(due), now_ms);
         let at = self.reconciler.clock.now();
@@ -390,7 +395,7 @@ impl Loop {
             Ok(keys) => {
                 self.list_failures = 0;
                 (self.listed, self.changed) = (true, true);
-                self.list_at_ms = now_ms.saturating_add(spread(self.timing.resync).millis());
+                self.list_at_ms = now_ms.saturating_add(spread(self.timing.resync, now_ms).millis());
                 debug!(services = keys.len(), "listed");
                 for key in keys {
                     if !self.slots.contains_key(&key) && !self.queue.knows(&key) {
@@ -403,7 +408,7 @@ impl Loop {
                 // Until a new owner knows the services nothing moves, rollbacks included.
                 let doubled = if self.listed { self.list_failures.min(6) } else { 0 };
                 let again = LIST_RETRY.times(1 << doubled).min(Span::from_mins(1));
-                self.list_at_ms = now_ms.saturating_add(spread(again).millis());
+                self.list_at_ms = now_ms.saturating_add(spread(again, now_ms).millis());
                 warn!(error = %chain(&error), %again, "failed to list the services; lists again");
             }
         }
@@ -469,10 +474,14 @@ impl Loop {
     }
 }
 
-/// Within a tenth around `span`, so that services do not fall into step.
-fn spread(span: Span) -> Span {
+/// Within a tenth around `span`, so that services do not fall into step. By a hash and not by chance: the same run
+/// can be had again.
+fn spread(span: Span, salt: impl Hash) -> Span {
     let tenth = span.millis() / 10;
-    Span::from_millis((span.millis() - tenth).saturating_add(rand::random_range(0..=tenth.saturating_mul(2))))
+    let mut hasher = DefaultHasher::new();
+    salt.hash(&mut hasher);
+    let jitter = hasher.finish() % tenth.saturating_mul(2).saturating_add(1);
+    Span::from_millis((span.millis() - tenth).saturating_add(jitter))
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod pass;
 mod preflight;
 mod repair;
 mod request;
+pub mod response;
 pub mod safety;
 mod settle;
 mod start;

@@ -103,9 +103,11 @@ impl Backend for DynamoDb {
         let engine = self.engine.clone();
         let mut answer = blocking(move || {
             let answer = dispatch(&engine, &operation, &input.to_string());
-            answer
+            let mut answer = answer
                 .ok_or_else(|| Refusal::unknown_operation(&operation))?
-                .map_err(|error| refusal(&operation, error))
+                .map_err(|error| refusal(&operation, error))?;
+            add_key_schema(&engine, &mut answer);
+            Ok::<_, Refusal>(answer)
         })
         .await?;
         self.names.outward(&mut answer);
@@ -113,6 +115,19 @@ impl Backend for DynamoDb {
             self.remember(read, asked_at, &answer);
         }
         Ok(answer)
+    }
+}
+
+/// A stream's description holds the key schema of its table; the engine leaves it out.
+fn add_key_schema(engine: &Database, answer: &mut Value) {
+    let Some(Value::Object(description)) = answer.get_mut("StreamDescription") else { return };
+    let Some(table) = description.get("TableName") else { return };
+    let question = serde_json::json!({ "TableName": table }).to_string();
+    // A table that is gone takes its schema with it; its stream is described without one.
+    if let Some(Ok(mut told)) = dispatch(engine, "DescribeTable", &question)
+        && let Some(schema) = told.pointer_mut("/Table/KeySchema")
+    {
+        description.insert("KeySchema".to_owned(), schema.take());
     }
 }
 
@@ -369,6 +384,7 @@ mod tests {
         let described = call(&db, "DescribeStream", json!({"StreamArn": arn})).await.unwrap();
         let shard = described["StreamDescription"]["Shards"][0]["ShardId"].as_str().unwrap();
         assert_eq!(shard.len(), 37, "{shard}");
+        assert_eq!(described["StreamDescription"]["KeySchema"][0]["AttributeName"], "pk");
         let from = json!({"StreamArn": arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"});
         let iterator = call(&db, "GetShardIterator", from).await.unwrap();
         let records =

@@ -6,3 +6,4 @@ mod decide_stories;
 mod records;
 mod refusals;
 mod sim;
+mod trouble;

@@ -2,6 +2,7 @@
 //! order of writes that the reconcile loop keeps, in virtual time, with faults at every seam.
 
 pub mod region;
+pub mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +19,7 @@ use pointsman_core::records::{ServiceKey, Span};
 
 pub use region::GROUPS;
 use region::SmallRegion;
+use trouble::Injection;
 
 /// What happens to one pass besides what should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +113,8 @@ pub struct Sim {
     foreign_hand: bool,
     withdrawn: Option<ManagedServiceSpec>,
     armed: Fault,
+    /// Trouble of one kind in one phase.
+    pub injections: Vec<Injection>,
     /// What preflight sees otherwise than it is.
     pub twist: Option<fn(&mut Observed)>,
     /// A claim that another service holds.
@@ -149,6 +153,7 @@ impl Sim {
             foreign_hand: false,
             withdrawn: None,
             armed: Fault::None,
+            injections: Vec::new(),
             twist: None,
             claim_denied: None,
         }
@@ -328,6 +333,10 @@ impl Sim {
         let needs = std::mem::take(&mut self.needs);
         let mut observed = self.region.observe(self.now, plan.as_ref(), &needs);
         disturb(&mut observed, fault, &self.region);
+        self.violations.extend(trouble::read_out_of_turn(&facts, &observed));
+        for injection in &mut self.injections {
+            injection.disturb(&facts, &mut observed);
+        }
         if let Some(twist) = self.twist.filter(|_| observed.extra.preflight.is_some()) {
             twist(&mut observed);
         }
@@ -398,6 +407,15 @@ impl Sim {
     /// The answer, or none when the process did not live to see it.
     fn send(&mut self, plan: &Plan, action: &Action, fault: Fault) -> Option<Answer> {
         let effect = &action.effect;
+        self.violations.extend(trouble::asked_out_of_turn(&self.durable, effect, plan));
+        let facts = &self.durable;
+        let met = self.injections.iter_mut().find_map(|it| it.befalls(facts, effect, plan));
+        if let Some((class, happens)) = met {
+            if happens {
+                self.apply(plan, effect);
+            }
+            return Some(trouble::answer(class));
+        }
         let lost = || Some(Answer::Unknown { message: "no answer in time".to_owned() });
         *self.reached.entry(format!("fault {fault:?}")).or_default() += 1;
         match fault {

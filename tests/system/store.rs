@@ -372,6 +372,7 @@ async fn history_is_read_newest_first_page_by_page() {
             revision: "checkout:43".to_owned(),
             strategy: "fast".to_owned(),
             request_id: None,
+            spec_hash: "sha256:41".to_owned(),
             started_at: Still.now(),
             ended_at: Still.now(),
         }];

@@ -130,8 +130,12 @@ fn missing(alarm: &AlarmRef, state: &str) -> Evidence {
     Evidence::Missing(WaitingOn::Evidence { alarm: alarm.name.clone(), state: state.to_owned() })
 }
 
-/// Every production route answers and shows our pair; without that nothing can be said about shares.
-pub(super) fn routes_readable(pass: &Pass<'_>) -> Result<(), WaitingOn> {
+/// The service answers, and every production route answers and shows our pair; without that nothing can be said
+/// about tasks and shares.
+pub(super) fn world_readable(pass: &Pass<'_>) -> Result<(), WaitingOn> {
+    if pass.service().is_none() {
+        return Err(unread("the ECS service", Some(&pass.input.observed.service)));
+    }
     for route in pass.production() {
         if let Some(what) = pass.not_our_pair(&route) {
             return Err(WaitingOn::Observation { what: format!("route {route} shows {what}") });

@@ -245,7 +245,10 @@ fn shift_step(pass: &mut Pass<'_>, set: &TaskSet, weight: Percent, scale: Percen
     };
     let routes = pass.production();
     let begun = routes.iter().any(|route| written(pass, route, target));
-    enter(pass, if begun { Stage::Shifting } else { Stage::Scaling });
+    // A step whose writing has begun stays in it, also when the write was refused: else its clock would start anew
+    // with each attempt, and never run out.
+    let shifting = pass.release().is_some_and(|release| release.progress.stage == Stage::Shifting);
+    enter(pass, if begun || shifting { Stage::Shifting } else { Stage::Scaling });
     if let Some(next) = scale_up(pass, set, scale) {
         return next;
     }

@@ -2,10 +2,11 @@
 
 use super::evidence::{Evidence, judge};
 use super::pass::Pass;
+use super::response::{AtLimit, Limit, at_limit, limit_of};
 use super::{Asked, Next, WaitingOn};
 use crate::model::Plan;
 use crate::model::effect::Shares;
-use crate::model::facts::{LatchCause, Release, Stage};
+use crate::model::facts::{LatchCause, Release};
 use crate::records::Span;
 use crate::records::strategy::{OnTimeout, Step};
 
@@ -13,19 +14,12 @@ use crate::records::strategy::{OnTimeout, Step};
 /// taken for a person's doing: a stale read shows an older value of our own for a while.
 pub(super) const FOREIGN_READS: u8 = 3;
 
-/// The deadline of the stage under way. Baking has none of its own: it ends, or its evidence runs out.
+/// How long the stage under way may take; none for one without an end of its own.
 pub(super) fn stage_deadline(plan: &Plan, release: &Release, steps: &[Step]) -> Option<Span> {
-    let deadlines = &plan.spec.deadlines;
-    match release.progress.stage {
-        Stage::Preparing => Some(deadlines.prepare),
-        Stage::Scaling => Some(deadlines.capacity),
-        Stage::Shifting => Some(deadlines.weight_write),
-        Stage::Completing => Some(deadlines.primary),
-        Stage::Pausing => match steps.get(usize::from(release.progress.step)) {
-            Some(Step::Pause(pause)) => Some(pause.timeout),
-            Some(Step::Shift { .. }) | None => None,
-        },
-        Stage::Baking | Stage::GoingBack => None,
+    let limit = limit_of(release.progress.stage)?;
+    match steps.get(usize::from(release.progress.step)) {
+        Some(Step::Pause(pause)) if limit == Limit::Pause => Some(pause.timeout),
+        Some(Step::Pause(_) | Step::Shift { .. }) | None => limit.span(plan),
     }
 }
 
@@ -49,6 +43,9 @@ pub(super) fn watch(pass: &mut Pass<'_>) -> Watch {
     }
     if record_deleted(pass) {
         pass.latch(LatchCause::RecordDeleted, "the record was deleted");
+        return Watch::Done;
+    }
+    if astray_for_too_long(pass) {
         return Watch::Done;
     }
     if let Some(hold) = moved_by_hand(pass) {
@@ -103,6 +100,28 @@ fn moved_by_hand(pass: &mut Pass<'_>) -> Option<Next> {
     Some(pass.set_weights(&route, expected, None, false))
 }
 
+/// Weights that stay other than written, or whose write stays open, end the release in every stage: some have no
+/// deadline of their own, and a candidate with the wrong share is judged wrongly.
+fn astray_for_too_long(pass: &mut Pass<'_>) -> bool {
+    let watched = pass.input.watched;
+    let routes = pass.production();
+    let open = first_foreign(pass).is_some() || routes.iter().any(|route| pass.route_outstanding(route));
+    let unread = routes.iter().any(|route| pass.live(route).is_none());
+    let Some(limit) = pass.plan().and_then(|plan| Limit::WeightWrite.span(plan)) else { return false };
+    let Some(release) = &mut pass.facts.release else { return false };
+    let astray = &mut release.progress.astray;
+    match (open, unread) {
+        (true, _) => *astray = astray.plus(watched),
+        (false, true) => {}
+        (false, false) => *astray = Span::ZERO,
+    }
+    if *astray < limit {
+        return false;
+    }
+    pass.latch(LatchCause::Deadline, format!("{} took longer than {limit}", Limit::WeightWrite.name()));
+    true
+}
+
 fn first_foreign(pass: &Pass<'_>) -> Option<(String, Shares, Shares)> {
     pass.production().into_iter().find_map(|route| {
         if pass.route_outstanding(&route) {
@@ -144,26 +163,19 @@ fn deadline_passed(pass: &mut Pass<'_>) -> bool {
     if release.progress.in_stage < limit {
         return false;
     }
-    let stage = release.progress.stage;
-    let goes_on = match stage {
-        Stage::Completing => true,
-        Stage::Pausing => matches!(
+    let Some(which) = limit_of(release.progress.stage) else { return false };
+    let goes_on = match at_limit(which) {
+        AtLimit::GoBack => false,
+        AtLimit::GoOn => true,
+        AtLimit::AsThePauseSays => matches!(
             steps.get(usize::from(release.progress.step)),
             Some(Step::Pause(pause)) if pause.on_timeout == OnTimeout::Continue
         ),
-        Stage::Preparing | Stage::Scaling | Stage::Shifting | Stage::Baking | Stage::GoingBack => false,
     };
     if goes_on {
         return false;
     }
-    let word = match stage {
-        Stage::Preparing => "prepare",
-        Stage::Scaling => "capacity",
-        Stage::Shifting => "weightWrite",
-        Stage::Pausing => "pause",
-        Stage::Baking | Stage::Completing | Stage::GoingBack => "phase",
-    };
-    pass.latch(LatchCause::Deadline, format!("{word} took longer than {limit}"));
+    pass.latch(LatchCause::Deadline, format!("{} took longer than {limit}", which.name()));
     true
 }
 
@@ -171,11 +183,17 @@ fn hold_without_evidence(pass: &mut Pass<'_>, evidence: Evidence) -> Watch {
     let watched = pass.input.watched;
     let hold = match evidence {
         Evidence::Clear | Evidence::Burning(_) => None,
-        Evidence::History(needs) => return Watch::Hold(Next::Look(needs)),
+        Evidence::History(needs) => {
+            // The time went by here: the turn with the answer follows at once.
+            if let Some(release) = &mut pass.facts.release {
+                release.progress.without_evidence = release.progress.without_evidence.plus(watched);
+            }
+            return Watch::Hold(Next::Look(needs));
+        }
         Evidence::Missing(on) => Some(on),
     };
-    let exposed = pass.release().is_some_and(|r| r.progress.exposed);
-    let hold = hold.or_else(|| if exposed { super::evidence::routes_readable(pass).err() } else { None });
+    let gated = pass.release().is_some_and(|r| r.progress.gate_passed);
+    let hold = hold.or_else(|| if gated { super::evidence::world_readable(pass).err() } else { None });
     let limit = pass.plan().map_or(Span::ZERO, |plan| plan.spec.alarm_policy.evidence_deadline);
     let Some(release) = &mut pass.facts.release else { return Watch::Done };
     let Some(on) = hold else {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::pass::Pass;
 use super::{Next, WaitingOn};
-use crate::model::facts::Outstanding;
+use crate::model::facts::{Outstanding, Stage};
 use crate::model::{Effect, Resource};
+use crate::records::Span;
 
 /// Fresh reads in which a task set is looked for before its creation is repeated.
 const LOOKS: u8 = 2;
@@ -70,6 +71,11 @@ fn weights(pass: &mut Pass<'_>, route: &str, effect: &Effect) -> Option<Next> {
 }
 
 fn primary(pass: &mut Pass<'_>, effect: Effect) -> Option<Next> {
+    // PRIMARY is a label: past its deadline the release succeeds without it (`forward::complete`).
+    let completing = pass.release().is_some_and(|release| release.progress.stage == Stage::Completing);
+    if completing && pass.stage_left() == Some(Span::ZERO) {
+        return None;
+    }
     let effect = match (pass.release(), &pass.facts.stable) {
         (Some(_), _) => effect,
         (None, Some(stable)) => Effect::SetPrimary { task_set: stable.task_set.clone() },

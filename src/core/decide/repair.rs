@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use super::Next;
 use super::pass::Pass;
-use crate::model::facts::{Halt, HaltReason, Version};
-use crate::records::Span;
+use crate::model::Resource;
+use crate::model::facts::{Drift, Halt, HaltReason, Trouble, Version};
 use crate::records::managed_service::IdleDrift;
+use crate::records::{Group, Span};
 
 /// Repairs within [`WINDOW`] before the daemon stops fighting and calls a person.
 pub(super) const REPAIRS: u32 = 6;
@@ -23,10 +24,20 @@ pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
     if pass.release().is_some_and(|release| release.progress.exposed) || pass.facts.halted.is_some() {
         return None;
     }
+    if fight_is_lost(pass) {
+        return None;
+    }
     let Some((route, target)) = find_outage(pass) else {
         pass.facts.drift.outage_reads = 0;
         return None;
     };
+    // A write that was just refused is not repeated in the same breath.
+    let its_own = |trouble: &Trouble| trouble.resource == Resource::Route(route.clone());
+    if pass.facts.trouble.as_ref().is_some_and(its_own)
+        && let Some(pause) = super::outstanding::pause(pass)
+    {
+        return Some(pause);
+    }
     if !confirmed(&mut pass.facts.drift.outage_reads) {
         return Some(Next::Look(BTreeSet::new()));
     }
@@ -61,19 +72,32 @@ fn confirmed(reads: &mut u8) -> bool {
     true
 }
 
+/// It counts when it is acknowledged (`settle`): a repair that AWS refuses is no fight, and is tried again.
 fn put_right(pass: &mut Pass<'_>, route: &str, target: &Version) -> Next {
-    let drift = &mut pass.facts.drift;
-    drift.repairs = drift.repairs.saturating_add(1);
-    if drift.repairs >= REPAIRS {
-        pass.facts.halted = Some(Halt {
-            reason: HaltReason::DriftFight,
-            detail: format!(
-                "weights of {route} were put right {REPAIRS} times within {WINDOW}; now at group {}",
-                target.group
-            ),
-        });
-    }
+    pass.facts.drift.repairing = Some(route.to_owned());
     pass.set_weights(route, Pass::all_to(target.group), None, true)
+}
+
+/// Somebody moved the weights away again and again. They are on the healthy set now; a person must find out who.
+fn fight_is_lost(pass: &mut Pass<'_>) -> bool {
+    if pass.facts.drift.repairs < REPAIRS {
+        return false;
+    }
+    let shown: Vec<String> = pass
+        .production()
+        .into_iter()
+        .map(|route| match pass.live(&route) {
+            Some(live) => format!("{route} a {} % / b {} %", live.share(Group::A), live.share(Group::B)),
+            None => format!("{route} unread"),
+        })
+        .collect();
+    pass.facts.halted = Some(Halt {
+        reason: HaltReason::DriftFight,
+        detail: format!("weights were put right {REPAIRS} times within {WINDOW}; now {}", shown.join(", ")),
+    });
+    // Whoever ends the halt gets the full number again.
+    pass.facts.drift = Drift::default();
+    true
 }
 
 /// Other drift while nothing is being released.

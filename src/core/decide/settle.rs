@@ -1,6 +1,7 @@
 //! What an answer does to the facts. Proved together with `decide`: both run in every property test.
 
 use super::pass::cut;
+use super::response::{Class, leaves_doubt};
 use crate::model::facts::{Acknowledged, Trouble};
 use crate::model::{Acknowledgement, Answer, Effect, Facts, RefusalClass, Resource};
 
@@ -19,20 +20,26 @@ pub fn settle(facts: &Facts, effect: &Effect, answer: &Answer, epoch: u64) -> Fa
             acknowledged(&mut facts, effect, acknowledgement, epoch);
         }
         Answer::Refused { class, message } => {
-            if facts.outstanding.get(&resource).is_some_and(|outstanding| !outstanding.unknown) {
-                facts.outstanding.remove(&resource);
-            }
+            not_acknowledged(&mut facts, &resource, Class::Refused(*class));
             facts.trouble = Some(trouble(resource, Some(*class), message));
         }
         Answer::Unknown { message } => {
-            if let Some(outstanding) = facts.outstanding.get_mut(&resource) {
-                outstanding.unknown = true;
-            }
-            mark_uncertain(&mut facts);
+            not_acknowledged(&mut facts, &resource, Class::Unknown);
             facts.trouble = Some(trouble(resource, None, message));
         }
     }
     facts
+}
+
+fn not_acknowledged(facts: &mut Facts, resource: &Resource, class: Class) {
+    if leaves_doubt(class) {
+        if let Some(outstanding) = facts.outstanding.get_mut(resource) {
+            outstanding.unknown = true;
+        }
+        mark_uncertain(facts);
+    } else if facts.outstanding.get(resource).is_some_and(|outstanding| !outstanding.unknown) {
+        facts.outstanding.remove(resource);
+    }
 }
 
 fn trouble(resource: Resource, class: Option<RefusalClass>, message: &str) -> Trouble {
@@ -59,6 +66,10 @@ fn acknowledged(facts: &mut Facts, effect: &Effect, acknowledgement: &Acknowledg
                 Acknowledgement::Done | Acknowledgement::Created { .. } => *shares,
             };
             facts.acknowledged.insert(route.clone(), Acknowledged { shares, epoch });
+            if facts.drift.repairing.as_ref() == Some(route) {
+                facts.drift.repairing = None;
+                facts.drift.repairs = facts.drift.repairs.saturating_add(1);
+            }
         }
         Effect::CreateTaskSet { external_id, .. } => {
             if let Acknowledgement::Created { task_set } = acknowledgement {

@@ -246,6 +246,8 @@ pub struct Progress {
     pub in_stage: Span,
     /// Time without the alarms' evidence.
     pub without_evidence: Span,
+    /// Time watched since the production weights were last known to be as written, with no write of them open.
+    pub astray: Span,
     /// Consecutive observations of weights that we did not write.
     pub foreign_reads: u8,
     /// Time watched since the first of them.
@@ -421,8 +423,10 @@ pub struct CommandAnswer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Drift {
-    /// How many.
+    /// How many were acknowledged.
     pub repairs: u32,
+    /// The route whose repair was asked for and is not acknowledged yet.
+    pub repairing: Option<String>,
     /// Time watched since the first of them.
     pub window: Span,
     /// Consecutive observations of weight on a group without a healthy set.
@@ -494,6 +498,7 @@ impl Facts {
                 &mut progress.in_stage,
                 &mut progress.without_evidence,
                 &mut progress.foreign_for,
+                &mut progress.astray,
             ] {
                 *clock = Span::ZERO;
             }

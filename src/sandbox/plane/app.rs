@@ -103,7 +103,7 @@ pub(super) async fn run(life: &Life) -> Ended {
         return Ended::stopped(Some(0));
     }
     if let Some(code) = faults.crash_on_boot {
-        return Ended::failed(Some(code), "Essential container in task exited (CRASH_ON_BOOT)".to_owned());
+        return Ended::failed(Some(code), "Essential container in task exited".to_owned());
     }
     let socket = match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await {
         Ok(socket) => socket,
@@ -128,7 +128,7 @@ pub(super) async fn run(life: &Life) -> Ended {
     tokio::select! {
         () = life.stop.cancelled() => {}
         () = crash => {
-            return Ended::failed(Some(1), "Essential container in task exited (CRASH_AFTER)".to_owned());
+            return Ended::failed(Some(1), "Essential container in task exited".to_owned());
         }
         () = accept(&socket, &app, &connections, &polite, &abort) => {}
     }

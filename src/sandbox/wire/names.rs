@@ -131,7 +131,7 @@ const LIST: &[&str] = &[
 const MAP: &[&str] = &["AuthenticationRequestExtraParams", "ExtendedStatistics"];
 
 /// Structures whose `Value` or `Values` is text, by the member that holds them.
-const TEXT_HOLDERS: &[&str] = &["Dimensions", "Tags", "Attributes", "ContributorAttributes"];
+const TEXT_HOLDERS: &[&str] = &["Dimensions", "Tags", "Attributes", "ContributorAttributes", "Values"];
 
 /// What `member` holds inside the nearest named member `holder` (lists and their indices don't count).
 pub(super) fn kind(holder: &str, member: &str) -> Kind {

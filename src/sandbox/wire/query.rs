@@ -284,12 +284,14 @@ mod tests {
             "Attributes.member.1.Key=k&Attributes.member.1.Value=7&MetricData.member.1.Value=7\
              &Actions.member.1.RedirectConfig.Port=443&Port=8080\
              &MetricData.member.1.Dimensions.member.1.Value=1\
-             &Conditions.member.1.PathPatternConfig.Values.member.1=5",
+             &Conditions.member.1.PathPatternConfig.Values.member.1=5\
+             &Conditions.member.2.QueryStringConfig.Values.member.1.Value=v1",
         );
         let expected = json!({"Attributes": [{"Key": "k", "Value": "7"}], "Port": 8080,
             "MetricData": [{"Value": 7.0, "Dimensions": [{"Value": "1"}]}],
             "Actions": [{"RedirectConfig": {"Port": "443"}}],
-            "Conditions": [{"PathPatternConfig": {"Values": ["5"]}}]});
+            "Conditions": [{"PathPatternConfig": {"Values": ["5"]}},
+                {"QueryStringConfig": {"Values": [{"Value": "v1"}]}}]});
         assert_eq!(read, Ok(expected));
     }
 

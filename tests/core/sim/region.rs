@@ -277,15 +277,21 @@ impl SmallRegion {
                 extra: Extra::default(),
             };
         };
-        let routes = plan.routes().map(|route| (route.name.clone(), self.weights(route))).collect();
-        let alarms =
-            plan.spec.alarms.iter().map(|alarm| (alarm.name.clone(), Seen::Known(self.alarm(&alarm.name))));
-        let alarms = alarms.collect();
+        let (routes, alarms) = (self.routes(plan), self.alarms(plan));
         let mut extra = Extra::default();
         for need in needs {
             self.read_need(now, need, &mut extra);
         }
         Observed { service: Seen::Known(self.service(now)), routes, alarms, extra }
+    }
+
+    pub fn routes(&self, plan: &Plan) -> BTreeMap<String, Seen<Weights>> {
+        plan.routes().map(|route| (route.name.clone(), self.weights(route))).collect()
+    }
+
+    pub fn alarms(&self, plan: &Plan) -> BTreeMap<String, Seen<Alarm>> {
+        let names = plan.spec.alarms.iter().map(|alarm| alarm.name.clone());
+        names.map(|name| (name.clone(), Seen::Known(self.alarm(&name)))).collect()
     }
 
     fn weights(&self, route: &Route) -> Seen<Weights> {
@@ -310,7 +316,7 @@ impl SmallRegion {
         }
     }
 
-    fn service(&mut self, now: Timestamp) -> Service {
+    pub fn service(&mut self, now: Timestamp) -> Service {
         let names = [SERVICE.to_owned()];
         let (services, _) = self.region.get_mut().describe_services(now, CLUSTER, &names).expect("describes");
         let Some(service) = services.into_iter().next() else {
@@ -358,7 +364,7 @@ impl SmallRegion {
         }
     }
 
-    fn read_need(&mut self, now: Timestamp, need: &Need, extra: &mut Extra) {
+    pub fn read_need(&mut self, now: Timestamp, need: &Need, extra: &mut Extra) {
         match need {
             Need::Preflight(revision) => extra.preflight = Some(Seen::Known(self.preflight(now, revision))),
             Need::Targets(group) => {

@@ -1,4 +1,7 @@
 //! Every fault at every call of the real loop, in virtual time.
+//!
+//! A scenario is run once without faults; that gives the number of its calls to the outside and the end that every
+//! other run must come to. Then each applicable fault is put at each call, one run each.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -6,7 +9,9 @@ use std::process::ExitCode;
 use pointsman_core::records::Span;
 
 mod fault;
+mod judge;
 mod log;
+mod monitors;
 mod ports;
 #[path = "../../core/sim/region.rs"]
 #[allow(dead_code, clippy::expect_used, reason = "shared with the core's tests, which use the rest")]
@@ -14,14 +19,19 @@ mod region;
 mod run;
 mod scenarios;
 mod script;
+mod sweep;
 mod world;
 
-use fault::{Fault, applicable};
+use fault::Fault;
+use judge::{Reference, Verdict, judge};
 use script::Scenario;
+use sweep::Tally;
 use world::{Base, People, Planned};
 
 /// The longest that one mutating call may take.
 const OPERATION: Span = Span::from_secs(6);
+/// Findings that are printed of one scenario.
+const SHOWN: usize = 12;
 
 /// How much of it.
 #[derive(Debug, clap::Args)]
@@ -29,36 +39,116 @@ pub struct Args {
     /// This scenario alone.
     #[arg(long)]
     scenario: Option<String>,
-    /// The number of the call that the fault befalls.
+    /// The number of the call that a fault befalls; may be repeated, with a `--fault` each.
     #[arg(long, requires = "fault")]
-    call: Option<u32>,
+    call: Vec<u32>,
     /// The fault.
     #[arg(long, requires = "call")]
-    fault: Option<Fault>,
-    /// Print everything that happens.
+    fault: Vec<Fault>,
+    /// With `--call`, or without any fault: print everything that happens.
     #[arg(short, long)]
     verbose: bool,
+    /// Threads.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Also at the calls of waits that look like their neighbours.
+    #[arg(long)]
+    every: bool,
 }
 
 /// Runs it and prints what was reached.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    for scenario in scenarios::all() {
-        if args.scenario.as_ref().is_some_and(|name| name != scenario.name) {
+    let faults: Vec<Planned> = args
+        .call
+        .iter()
+        .zip(&args.fault)
+        .map(|(call, fault)| Planned { call: *call, fault: *fault })
+        .collect();
+    let chosen: Vec<Scenario> = scenarios::all()
+        .into_iter()
+        .filter(|scenario| args.scenario.as_ref().is_none_or(|name| name == scenario.name))
+        .collect();
+    anyhow::ensure!(!chosen.is_empty(), "there is no such scenario");
+    let mut fine = true;
+    let mut all = Tally::default();
+    println!(
+        "{:<28}{:>7}{:>8}{:>8}{:>8}{:>8}{:>12}",
+        "scenario", "calls", "runs", "same", "other", "WRONG", "most passes"
+    );
+    for scenario in &chosen {
+        let base = base(scenario)?;
+        let calm = run::run(&base, scenario, &[])?;
+        let reference = Reference::of(&calm);
+        let clean = judge(scenario, &reference, &calm);
+        let outcomes: Vec<_> = reference.ended.iter().map(|(outcome, _)| *outcome).collect();
+        if clean != Verdict::Same || outcomes != scenario.outcomes {
+            println!("{}: without faults {outcomes:?}, {clean:?}", scenario.name);
+            fine = false;
+        }
+        if args.verbose || !faults.is_empty() {
+            fine &= replay(&base, scenario, &reference, &faults, args.verbose)?;
             continue;
         }
-        let base = base(&scenario)?;
-        let faults: Vec<Planned> =
-            args.call.zip(args.fault).map(|(call, fault)| Planned { call, fault }).into_iter().collect();
-        let before = std::time::Instant::now();
-        let outcome = run::run(&base, &scenario, &faults)?;
-        if args.verbose {
-            for entry in &outcome.log {
-                println!("{entry}");
-            }
+        let plans = sweep::singles(&reference, args.every);
+        let tally = sweep::sweep(&base, scenario, &reference, &plans, args.jobs)?;
+        row(scenario.name, reference.ops.len(), &tally);
+        fine &= tally.wrong.is_empty();
+        for (plan, problems) in tally.wrong.iter().take(SHOWN) {
+            let place = plan.iter().map(|it| format!(" --call {} --fault {}", it.call, it.fault));
+            println!("    faults --scenario {}{} -v", scenario.name, place.collect::<String>());
+            problems.iter().take(3).for_each(|problem| println!("        {problem}"));
         }
-        println!("{} {:?} {:?} ticks {} calls {} {:?} {:?}", scenario.name, outcome.settled_ms, outcome.ended, outcome.ticks, outcome.ops.len(), outcome.complaints, before.elapsed());
+        sum(&mut all, tally);
     }
-    Ok(ExitCode::SUCCESS)
+    if faults.is_empty() && !args.verbose {
+        row("all", 0, &all);
+        println!("\nmet:");
+        all.met.iter().for_each(|(fault, count)| println!("    {fault:<30}{count:>7}"));
+    }
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn row(name: &str, calls: usize, tally: &Tally) {
+    let other: usize = tally.other.values().sum();
+    println!(
+        "{name:<28}{calls:>7}{:>8}{:>8}{other:>8}{:>8}{:>12}  {}",
+        tally.runs,
+        tally.same,
+        tally.wrong.len(),
+        tally.most_ticks,
+        tally.other.iter().map(|(end, count)| format!("{end} {count}")).collect::<Vec<_>>().join(", ")
+    );
+}
+
+fn sum(all: &mut Tally, one: Tally) {
+    all.runs += one.runs;
+    all.same += one.same;
+    all.most_ticks = all.most_ticks.max(one.most_ticks);
+    all.wrong.extend(one.wrong);
+    for (fault, count) in one.met {
+        *all.met.entry(fault).or_default() += count;
+    }
+    for (end, count) in one.other {
+        *all.other.entry(end).or_default() += count;
+    }
+}
+
+/// One run, told in full.
+fn replay(
+    base: &Base,
+    scenario: &Scenario,
+    reference: &Reference,
+    faults: &[Planned],
+    verbose: bool,
+) -> anyhow::Result<bool> {
+    let outcome = run::run(base, scenario, faults)?;
+    if verbose {
+        outcome.log.iter().enumerate().for_each(|(at, entry)| println!("{at:>5} {entry}"));
+    }
+    let verdict = judge(scenario, reference, &outcome);
+    println!("{}: {:?}, {} passes, {} calls", scenario.name, outcome.ended, outcome.ticks, outcome.ops.len());
+    println!("{verdict:#?}");
+    Ok(!matches!(verdict, Verdict::Wrong(_)))
 }
 
 /// Where a scenario begins.

@@ -165,7 +165,8 @@ impl StoredTask {
         if self.is_stopped() {
             return;
         }
-        let ran = self.started_at.is_some();
+        // A container that ended did run, even if nobody saw it RUNNING.
+        let ran = self.started_at.is_some() || exit_code.is_some();
         let code = if ran { StopCode::EssentialContainerExited } else { StopCode::TaskFailedToStart };
         self.stop.get_or_insert_with(|| StopOrder { at: now, reason: reason.to_owned(), code });
         if let Some((group, address)) = self.target() {

@@ -46,8 +46,13 @@ pub(super) fn checked(conditions: Vec<RuleCondition>) -> Result<Vec<RuleConditio
     if conditions.is_empty() {
         return Err(validation("A rule must have at least one condition"));
     }
+    for once in ["path-pattern", "host-header", "http-request-method", "source-ip"] {
+        if conditions.iter().filter(|condition| condition.field == once).count() > 1 {
+            return Err(validation(format!("Rules can have at most 1 '{once}' condition")));
+        }
+    }
     let mut total = 0;
-    let mut result = Vec::with_capacity(conditions.len());
+    let mut result: Vec<RuleCondition> = Vec::with_capacity(conditions.len());
     for mut condition in conditions {
         let member = member_of(&condition.field).ok_or_else(|| {
             validation(format!("Condition field '{}' must be one of '[path-pattern, host-header, http-header, http-request-method, query-string, source-ip]'", condition.field))
@@ -64,7 +69,7 @@ pub(super) fn checked(conditions: Vec<RuleCondition>) -> Result<Vec<RuleConditio
             | Condition::SourceIp(values) => values,
             Condition::Query(pairs) => pairs.into_iter().map(|(_, value)| value).collect(),
         };
-        if values.is_empty() {
+        if values.is_empty() || values.iter().any(String::is_empty) {
             return Err(validation(format!("A condition value must be specified for '{}'", condition.field)));
         }
         total += values.len();

@@ -194,7 +194,13 @@ fn full(size: &Longest) -> Facts {
             KEPT
         ],
         alarm_marks: plan.spec.alarms.iter().map(|alarm| (alarm.name.clone(), at(5))).collect(),
-        drift: Drift { repairs: 6, window: Span::from_mins(59), outage_reads: 1, idle_reads: 1 },
+        drift: Drift {
+            repairs: 6,
+            repairing: Some("public".to_owned()),
+            window: Span::from_mins(59),
+            outage_reads: 1,
+            idle_reads: 1,
+        },
         halted: Some(Halt { reason: HaltReason::DriftFight, detail: "d".repeat(512) }),
         last: Some(Ended {
             release: id,

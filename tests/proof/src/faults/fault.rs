@@ -181,7 +181,8 @@ const STORM: u64 = 25;
 pub fn applicable(op: Op) -> Vec<Fault> {
     use Fault::{
         Conflict, CrashAfter, CrashBefore, CrashLate, Denied, Duplicate, Hang, HintLate, HintMissed, Late,
-        LoseAnswer, NotApplied, Slow, SplitBrain, Stale, TakeOver, Throttled, ThrottledFor, Unread, UnreadFor,
+        LoseAnswer, NotApplied, Slow, SplitBrain, Stale, TakeOver, Throttled, ThrottledFor, Unread,
+        UnreadFor,
     };
     match op {
         Op::Hint => vec![HintMissed, HintLate(7)],
@@ -226,7 +227,9 @@ pub fn applicable(op: Op) -> Vec<Fault> {
         read if read.is_table_read() => {
             vec![CrashBefore, Unread, UnreadFor(STORM), Slow(5), TakeOver(4), SplitBrain]
         }
-        _ => vec![CrashBefore, Unread, UnreadFor(STORM), Stale(1), Stale(3), Slow(5), TakeOver(4), SplitBrain],
+        _ => {
+            vec![CrashBefore, Unread, UnreadFor(STORM), Stale(1), Stale(3), Slow(5), TakeOver(4), SplitBrain]
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pointsman_core::model::observed::{Extra, Weights};
+use jiff::Timestamp;
+use pointsman_core::model::observed::{Alarm, Extra, Service, Weights};
 use pointsman_core::model::{Action, Answer, Need, Observed, Plan, RefusalClass, Seen};
 use pointsman_core::ports::{Cloud, Permit, Remembered, StateWrite, Store, StoreError, Wishes};
 use pointsman_core::records::{ServiceKey, Span};
@@ -12,6 +13,7 @@ use tokio::time::sleep;
 
 use super::fault::{Fault, Op};
 use super::log::{Reading, What};
+use super::region::SmallRegion;
 use super::world::{Signal, World, key, shares};
 use super::{OPERATION, script};
 
@@ -86,13 +88,12 @@ impl Ports {
         Ok(())
     }
 
-    /// A read of the region, done by `take` on an observation; failed reads are `Unknown`.
+    /// A read of the region; failed ones say why.
     async fn read<T>(
         &self,
         op: Op,
-        plan: &Plan,
-        needs: &BTreeSet<Need>,
-        take: impl FnOnce(Observed) -> (T, Reading),
+        look: impl FnOnce(&mut SmallRegion, Timestamp) -> T,
+        tell: impl FnOnce(&T) -> Reading,
     ) -> Result<T, String> {
         let call = self.begin(op).await;
         if matches!(call.fault, Some(Fault::Unread | Fault::UnreadFor(_))) {
@@ -100,20 +101,41 @@ impl Ports {
             return Err("no answer".to_owned());
         }
         let ago = if let Some(Fault::Stale(passes)) = call.fault { passes } else { 0 };
-        let (value, reading) = take(self.world.observe(plan, needs, ago));
-        self.note(&call, What::Read(reading));
+        let value = self.world.look(ago, look);
+        self.note(&call, What::Read(tell(&value)));
         Ok(value)
     }
 
+    async fn service(&self) -> Seen<Service> {
+        let look = |region: &mut SmallRegion, now| region.service(now);
+        let read = self.read(Op::Service, look, |service| Reading::Service(service.clone()));
+        read.await.map_or_else(Seen::Unknown, Seen::Known)
+    }
+
     async fn routes(&self, plan: &Plan) -> BTreeMap<String, Seen<Weights>> {
-        let nothing = BTreeSet::new();
-        let read = self.read(Op::Routes, plan, &nothing, |seen| {
-            let reading = Reading::Routes(shares(&seen.routes));
-            (seen.routes, reading)
-        });
+        let read = self.read(
+            Op::Routes,
+            |region: &mut SmallRegion, _| region.routes(plan),
+            |seen| Reading::Routes(shares(seen)),
+        );
         match read.await {
             Ok(routes) => routes,
             Err(why) => plan.routes().map(|it| (it.name.clone(), Seen::Unknown(why.clone()))).collect(),
+        }
+    }
+
+    async fn alarms(&self, plan: &Plan) -> BTreeMap<String, Seen<Alarm>> {
+        let known = |seen: &BTreeMap<String, Seen<Alarm>>| {
+            let states = seen.iter().filter_map(|(name, seen)| Some((name.clone(), seen.known()?.state)));
+            Reading::Alarms(states.collect())
+        };
+        let read = self.read(Op::Alarms, |region: &mut SmallRegion, _| region.alarms(plan), known);
+        match read.await {
+            Ok(alarms) => alarms,
+            Err(why) => {
+                let names = plan.spec.alarms.iter().map(|alarm| alarm.name.clone());
+                names.map(|name| (name, Seen::Unknown(why.clone()))).collect()
+            }
         }
     }
 
@@ -127,12 +149,12 @@ impl Ports {
                 Need::AlarmHistory(..) => Op::History,
                 Need::LastStop(..) => Op::LastStop,
             };
-            let one = BTreeSet::from([need.clone()]);
-            let read = self.read(op, plan, &one, |seen| {
-                let reading = reading_of(plan, need, &seen.extra);
-                (seen.extra, reading)
-            });
-            match read.await {
+            let look = |region: &mut SmallRegion, now| {
+                let mut one = Extra::default();
+                region.read_need(now, need, &mut one);
+                one
+            };
+            match self.read(op, look, |extra| reading_of(plan, need, extra)).await {
                 Ok(more) => merge(&mut extra, more),
                 Err(why) => unread(&mut extra, need, &why),
             }
@@ -200,27 +222,9 @@ fn unavailable(action: &'static str) -> StoreError {
 impl Cloud for Ports {
     async fn observe(&self, plan: &Plan, needs: &BTreeSet<Need>) -> Observed {
         self.world.begin_pass();
-        let nothing = BTreeSet::new();
-        let service = self.read(Op::Service, plan, &nothing, |seen| match seen.service {
-            Seen::Known(service) => (Seen::Known(service.clone()), Reading::Service(service)),
-            Seen::Unknown(why) => (Seen::Unknown(why), Reading::Failed(Op::Service)),
-        });
-        let service = service.await.unwrap_or_else(Seen::Unknown);
+        let service = self.service().await;
         let routes = self.routes(plan).await;
-        let alarms = self.read(Op::Alarms, plan, &nothing, |seen| {
-            let known = |(name, seen): (&String, &Seen<pointsman_core::model::observed::Alarm>)| {
-                Some((name.clone(), seen.known()?.state))
-            };
-            let states = seen.alarms.iter().filter_map(known).collect();
-            (seen.alarms, Reading::Alarms(states))
-        });
-        let alarms = match alarms.await {
-            Ok(alarms) => alarms,
-            Err(why) => {
-                let names = plan.spec.alarms.iter().map(|alarm| alarm.name.clone());
-                names.map(|name| (name, Seen::Unknown(why.clone()))).collect()
-            }
-        };
+        let alarms = self.alarms(plan).await;
         let extra = self.extra(plan, needs).await;
         Observed { service, routes, alarms, extra }
     }

@@ -219,7 +219,8 @@ impl Runner {
 
     fn keep_agenda(&mut self) {
         let now_ms = self.now_ms();
-        let (due, rest) = std::mem::take(&mut self.agenda).into_iter().partition(|(at_ms, _)| *at_ms <= now_ms);
+        let (due, rest) =
+            std::mem::take(&mut self.agenda).into_iter().partition(|(at_ms, _)| *at_ms <= now_ms);
         self.agenda = rest;
         let due: Vec<(u64, Later)> = due;
         for (_, what) in due {

@@ -78,9 +78,7 @@ fn alarms() -> Vec<Scenario> {
 }
 
 fn edits() -> Vec<Scenario> {
-    let other = |name, when| {
-        story(name, vec![asks(2), step(when, Act::Ask(3))], &[Superseded, Succeeded], 3)
-    };
+    let other = |name, when| story(name, vec![asks(2), step(when, Act::Ask(3))], &[Superseded, Succeeded], 3);
     vec![
         other("supersede-in-preparation", When::Made),
         other("supersede-in-shift", When::At(100, 2)),

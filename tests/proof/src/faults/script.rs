@@ -132,9 +132,7 @@ fn is_time(inner: &Inner, when: When, now_ms: u64) -> bool {
     match when {
         When::Now => true,
         When::After(secs) => since_ms(inner.stepped_ms) >= secs * 1_000,
-        When::Made => {
-            candidate(inner).is_some_and(|group| inner.base.region.has_task_set(group))
-        }
+        When::Made => candidate(inner).is_some_and(|group| inner.base.region.has_task_set(group)),
         When::Tested => candidate(inner).is_some_and(|group| {
             inner.base.region.weights_of("preview").is_some_and(|live| live.of(group.other()) == 0)
         }),

@@ -4,13 +4,13 @@
 //! effects, as `tests/core/sim/region.rs` has them), the state table (the conditions of `src/store/dynamo/write.rs`
 //! in memory), alarms (set by the script).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
 use pointsman_core::clock::TokioClock;
 use pointsman_core::model::observed::Weights;
-use pointsman_core::model::{Action, Answer, Effect, Facts, Observed, Plan, RefusalClass, Seen};
+use pointsman_core::model::{Action, Answer, Effect, Facts, Plan, RefusalClass, Seen};
 use pointsman_core::ports::{Clock as _, Remembered, StateWrite, StoreError};
 use pointsman_core::records::{Command, ServiceKey, Span};
 use serde_json::Value;
@@ -178,18 +178,17 @@ impl World {
         (call, fault)
     }
 
-    /// The region as a read shows it now, or as it was some passes ago.
-    pub fn observe(&self, plan: &Plan, needs: &BTreeSet<pointsman_core::model::Need>, ago: usize) -> Observed {
+    /// What `read` finds in the region now, or as it was some passes ago.
+    pub fn look<T>(&self, ago: usize, read: impl FnOnce(&mut SmallRegion, Timestamp) -> T) -> T {
         let now = self.clock.now();
         let mut inner = self.inner();
         if ago > 0 {
             let index = inner.snapshots.len().saturating_sub(ago + 1);
             if let Some((then, region)) = inner.snapshots.get_mut(index) {
-                let then = *then;
-                return region.observe(then, Some(plan), needs);
+                return read(region, *then);
             }
         }
-        inner.base.region.observe(now, Some(plan), needs)
+        read(&mut inner.base.region, now)
     }
 
     /// A pass begins.
@@ -208,15 +207,17 @@ impl World {
 
     /// Weights that must still be there are compared, and the owner of a set to be deleted, as the adapters do.
     pub fn objection(&self, plan: &Plan, effect: &Effect) -> Option<Answer> {
-        let seen = self.observe(plan, &BTreeSet::new(), 0);
         let refused = |class, message: &str| Some(Answer::Refused { class, message: message.to_owned() });
         match effect {
-            Effect::SetWeights { route, expect: Some(expect), .. } => match seen.routes.get(route) {
-                Some(Seen::Known(Weights::Pair(live))) if live.same_ratio(*expect) => None,
-                _ => refused(RefusalClass::Conflict, "the live weights are not those that were expected"),
-            },
+            Effect::SetWeights { route, expect: Some(expect), .. } => {
+                let live = self.look(0, |region, _| region.routes(plan).remove(route));
+                match live {
+                    Some(Seen::Known(Weights::Pair(live))) if live.same_ratio(*expect) => None,
+                    _ => refused(RefusalClass::Conflict, "the live weights are not those that were expected"),
+                }
+            }
             Effect::DeleteTaskSet { task_set, external_id } => {
-                let service = seen.service.known()?;
+                let service = self.look(0, |region, now| region.service(now));
                 let set = service.task_sets.iter().find(|set| set.arn == *task_set)?;
                 let ours = set.external_id.as_ref() == Some(external_id);
                 if ours { None } else { refused(RefusalClass::Permanent, "another external id") }
@@ -229,9 +230,8 @@ impl World {
     pub fn land(&self, call: u32, by: u32, epoch: u64, plan: &Plan, action: &Action) -> Answer {
         let now = self.clock.now();
         let answer = self.inner().base.region.carry_out(now, plan, &action.effect);
-        let seen = self.observe(plan, &BTreeSet::new(), 0);
-        let Seen::Known(service) = seen.service else { return answer };
-        let routes = shares(&seen.routes);
+        let (service, routes) = self.look(0, |region, now| (region.service(now), region.routes(plan)));
+        let routes = shares(&routes);
         let accepted = matches!(answer, Answer::Acknowledged(_));
         let landed = Landed { effect: action.effect.clone(), accepted, routes, service };
         self.note(call, by, epoch, What::Landed(landed));

@@ -1,0 +1,110 @@
+//! How fast: one effect a pass, whole bakes, and rest when all is done.
+
+use pointsman_core::model::Effect;
+use pointsman_core::model::facts::{Facts, ReleaseKind};
+use pointsman_core::records::status::Outcome;
+use pointsman_core::records::strategy::Step;
+
+use super::super::log::{Reading, What};
+use super::{Note, Property, Tale, production_write};
+
+pub(super) fn check(tale: &Tale<'_>, note: Note<'_>) {
+    one_effect_a_pass(tale, note);
+    bakes(tale, note);
+    idle(tale, note);
+}
+
+/// Between two effects a process looks again and writes down what came of the first.
+fn one_effect_a_pass(tale: &Tale<'_>, note: Note<'_>) {
+    for (at, entry, action) in tale.sent() {
+        let before = tale
+            .before(at)
+            .find(|(_, other)| other.by == entry.by && matches!(other.what, What::Sent(_)))
+            .map_or(0, |(index, _)| index);
+        let between = tale.log.get(before..at).unwrap_or_default();
+        let mine = between.iter().filter(|other| other.by == entry.by);
+        let (mut looked, mut wrote) = (false, false);
+        for other in mine {
+            looked |= matches!(other.what, What::Read(Reading::Service(_) | Reading::Failed(_)));
+            wrote |= matches!(other.what, What::Wrote(_));
+        }
+        if !looked || !wrote {
+            let effect: &Effect = &action.effect;
+            note(Property::OneEffectAPass, at, format!("{effect} without a fresh look"));
+        }
+    }
+}
+
+/// Each step's share is in force for its bake before the next is sent or the release succeeds.
+fn bakes(tale: &Tale<'_>, note: Note<'_>) {
+    for (at, entry, wrote) in tale.writes() {
+        if !wrote.ended.iter().any(|ended| ended.outcome == Outcome::Succeeded && ended.reason == "Baked") {
+            continue;
+        }
+        let Some(before) = tale.facts(at) else { continue };
+        for (reached_ms, left_ms, needed_ms) in steps(tale, at, entry.at_ms, before) {
+            if left_ms < reached_ms + needed_ms {
+                note(
+                    Property::BakeIsWhole,
+                    at,
+                    format!("a step baked {} of {needed_ms} ms", left_ms.saturating_sub(reached_ms)),
+                );
+            }
+        }
+    }
+}
+
+/// For each step of the release that `facts` hold: when it was reached, when it was left, and its bake.
+fn steps(tale: &Tale<'_>, end: usize, end_ms: u64, facts: &Facts) -> Vec<(u64, u64, u64)> {
+    let (Some(release), Some(plan)) = (&facts.release, &facts.plan) else { return Vec::new() };
+    let group = release.candidate.group;
+    let mine = |index: usize| {
+        let then = tale.facts(index).and_then(|facts| facts.release.as_ref());
+        index < end && then.is_some_and(|then| then.id == release.id)
+    };
+    let wanted: Vec<(u16, u64)> = match release.kind {
+        ReleaseKind::Ordinary => plan
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Shift { weight, bake, .. } => Some((weight.tenths(), bake.millis())),
+                Step::Pause(_) => None,
+            })
+            .collect(),
+        ReleaseKind::First | ReleaseKind::Return => vec![(1000, plan.spec.bake.millis())],
+    };
+    let reached: Vec<u64> = wanted
+        .iter()
+        .map(|(tenths, _)| {
+            let landed = tale.landed().find(|(index, _, landed)| {
+                mine(*index)
+                    && production_write(&landed.effect)
+                        .is_some_and(|shares| shares.share(group).tenths() == *tenths)
+            });
+            landed.map_or(end_ms, |(_, entry, _)| entry.at_ms)
+        })
+        .collect();
+    let left = reached.iter().skip(1).copied().chain([end_ms]);
+    reached
+        .iter()
+        .zip(left)
+        .zip(&wanted)
+        .map(|((reached, left), (_, bake))| (*reached, left, *bake))
+        .collect()
+}
+
+/// After everything was done, nothing is sent or written unless something happened.
+fn idle(tale: &Tale<'_>, note: Note<'_>) {
+    let mut at_rest = false;
+    for (at, entry) in tale.all() {
+        match &entry.what {
+            What::Settled => at_rest = true,
+            What::Started | What::Happened(_) | What::Landed(_) | What::Befell(..) => at_rest = false,
+            What::Sent(action) if at_rest => {
+                note(Property::IdleIsQuiet, at, format!("{} at rest", action.effect));
+            }
+            What::Wrote(_) if at_rest => note(Property::IdleIsQuiet, at, "a state write at rest".to_owned()),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Where traffic may go, and on what evidence.
+
+use std::collections::BTreeSet;
+
+use pointsman_core::model::effect::Shares;
+use pointsman_core::model::facts::{Facts, Release, ReleaseKind};
+use pointsman_core::model::observed::AlarmState;
+use pointsman_core::model::{Effect, Resource};
+use pointsman_core::records::managed_service::Watches;
+use pointsman_core::records::status::Outcome;
+use pointsman_core::records::strategy::Step;
+use pointsman_core::records::{Group, Percent};
+
+use super::super::log::{Landed, Reading, What};
+use super::super::region::GROUPS;
+use super::{Note, Property, Tale, is_production, lives, production_write};
+
+pub(super) fn check(tale: &Tale<'_>, note: Note<'_>) {
+    for (at, entry, action) in tale.sent() {
+        let Some(facts) = tale.facts(at) else { continue };
+        if let Some(shares) = production_write(&action.effect) {
+            gate(facts, at, shares, note);
+            plan_weights(facts, at, shares, note);
+            if let Some(release) = &facts.release {
+                evidence(tale, at, entry.by, release, shares, note);
+            }
+        }
+        latched(facts, at, &action.effect, note);
+    }
+    for (at, _, landed) in tale.landed() {
+        nothing_on_empty(tale, at, landed, note);
+    }
+    gate_evidence(tale, note);
+    alarms(tale, note);
+    latch_stays(tale, note);
+}
+
+/// A version serves in the group, or the candidate there has passed its gate.
+fn gate(facts: &Facts, at: usize, shares: Shares, note: Note<'_>) {
+    let recorded: Vec<Group> = [
+        facts.stable.as_ref(),
+        facts.retained.as_ref().map(|kept| &kept.version),
+        facts.release.as_ref().and_then(|release| release.stable.as_ref()),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|version| version.group)
+    .collect();
+    let gated = facts.release.as_ref().filter(|release| release.progress.gate_passed);
+    for group in GROUPS.into_iter().filter(|group| shares.of(*group) > 0) {
+        let allowed = recorded.contains(&group)
+            || gated.is_some_and(|release| release.candidate.group == group)
+            || (facts.stable.is_none() && facts.release.as_ref().is_none_or(|r| r.candidate.group != group));
+        if !allowed {
+            note(
+                Property::GateBeforeTraffic,
+                at,
+                format!("group {group} is given weight, and nothing there passed its gate"),
+            );
+        }
+    }
+    if shares.a + shares.b == 0 {
+        note(Property::WeightsOfThePlan, at, "both groups are given nothing".to_owned());
+    }
+}
+
+fn plan_weights(facts: &Facts, at: usize, shares: Shares, note: Note<'_>) {
+    let Some(plan) = &facts.plan else { return };
+    let mut allowed = BTreeSet::from([Percent::ZERO, Percent::FULL]);
+    allowed.extend(plan.steps.iter().filter_map(|step| match step {
+        Step::Shift { weight, .. } => Some(*weight),
+        Step::Pause(_) => None,
+    }));
+    if let Some(release) = &facts.release {
+        let share = shares.share(release.candidate.group);
+        if !allowed.contains(&share) {
+            note(Property::WeightsOfThePlan, at, format!("{share} % is no step of the plan"));
+        }
+    }
+}
+
+/// More for the candidate than it was given before, by whoever sent it.
+fn goes_forward(tale: &Tale<'_>, at: usize, release: &Release, shares: Shares) -> bool {
+    let group = release.candidate.group;
+    let last = tale.before(at).find_map(|(_, entry)| match &entry.what {
+        What::Landed(landed) => landed.routes.get("public").copied(),
+        _ => None,
+    });
+    let before = last.or_else(|| release.before.get("public").copied());
+    before.is_none_or(|before| shares.gives_more_to(group, before))
+}
+
+fn evidence(tale: &Tale<'_>, at: usize, by: u32, release: &Release, shares: Shares, note: Note<'_>) {
+    let Some((intent, wrote)) = tale.intent(at, by) else { return };
+    let resource = Resource::Route("public".to_owned());
+    let repeats = tale.facts(intent).is_some_and(|before| before.outstanding.contains_key(&resource));
+    if repeats || !goes_forward(tale, at, release, shares) {
+        return;
+    }
+    let Some(plan) = &wrote.facts.plan else { return };
+    let group = release.candidate.group;
+    let mut readings = tale.readings(intent, by);
+    let read = readings.find_map(|(_, reading)| match reading {
+        Reading::Alarms(states) => Some(Some(states)),
+        Reading::Failed(super::super::fault::Op::Alarms) => Some(None),
+        _ => None,
+    });
+    let armed = plan.spec.alarms.iter().filter(|alarm| is_armed(alarm.watches, group));
+    for alarm in armed {
+        let state = read.flatten().and_then(|states| states.get(&alarm.name));
+        let fine = matches!(state, Some(AlarmState::Ok | AlarmState::InsufficientData));
+        if !fine && !release.break_glass.contains(&alarm.name) {
+            note(
+                Property::NoEvidenceNoSuccess,
+                at,
+                format!("forward, and the last look at {} gave {state:?}", alarm.name),
+            );
+        }
+    }
+    let seen = tale.readings(at, by).find_map(|(_, reading)| match reading {
+        Reading::Service(service) => Some(service),
+        _ => None,
+    });
+    let Some(seen) = seen else { return };
+    let needed = shares.share(group).of(seen.desired_count);
+    let running = release
+        .candidate
+        .task_set
+        .as_ref()
+        .and_then(|arn| seen.task_sets.iter().find(|set| set.arn == *arn))
+        .map_or(0, |set| set.running);
+    if running < needed {
+        note(Property::CapacityFirst, at, format!("{running} tasks run, {needed} are needed"));
+    }
+}
+
+fn is_armed(watches: Watches, candidate: Group) -> bool {
+    match watches {
+        Watches::Service => true,
+        Watches::A => candidate == Group::A,
+        Watches::B => candidate == Group::B,
+    }
+}
+
+/// From the latch until the release has ended, production weights toward stable and nothing else.
+fn latched(facts: &Facts, at: usize, effect: &Effect, note: Note<'_>) {
+    let Some(release) = facts.release.as_ref().filter(|release| release.latch.is_some()) else { return };
+    let Some(stable) = &release.stable else { return };
+    match effect {
+        Effect::SetWeights { route, shares, .. } if is_production(route) => {
+            if shares.of(stable.group.other()) > 0 {
+                note(Property::LatchStays, at, format!("latched, and {effect}"));
+            }
+        }
+        _ => note(Property::RollbackIsStatic, at, format!("latched, and {effect}")),
+    }
+}
+
+fn nothing_on_empty(tale: &Tale<'_>, at: usize, landed: &Landed, note: Note<'_>) {
+    // Before the first release has moved anything, weight lies where it lay.
+    let untouched = tale.facts(at).is_none_or(|facts| facts.stable.is_none())
+        && !tale.landed().any(|(index, _, it)| index <= at && production_write(&it.effect).is_some());
+    let Some(live) = landed.routes.get("public").filter(|_| !untouched) else { return };
+    for group in GROUPS.into_iter().filter(|group| live.of(*group) > 0) {
+        if !landed.service.task_sets.iter().any(|set| lives(set, group) && set.running > 0) {
+            note(
+                Property::NothingOnEmpty,
+                at,
+                format!("group {group} has weight {} and no running set", live.of(group)),
+            );
+        }
+    }
+}
+
+/// The write that passes the gate comes after two steady looks, healthy targets and the held test route.
+fn gate_evidence(tale: &Tale<'_>, note: Note<'_>) {
+    let mut passed = BTreeSet::new();
+    for (at, entry, wrote) in tale.writes() {
+        let Some(release) = &wrote.facts.release else { continue };
+        if !release.progress.gate_passed || !passed.insert(release.id) || release.kind == ReleaseKind::Return
+        {
+            continue;
+        }
+        let Some(arn) = &release.candidate.task_set else { continue };
+        let group = release.candidate.group;
+        let steady = |reading: &Reading| match reading {
+            Reading::Service(service) => service
+                .task_sets
+                .iter()
+                .any(|set| set.arn == *arn && set.steady && set.running >= set.computed && set.computed > 0),
+            _ => false,
+        };
+        let all: Vec<&Reading> = tale
+            .before(at)
+            .filter_map(|(_, entry)| match &entry.what {
+                What::Read(reading) => Some(reading),
+                _ => None,
+            })
+            .collect();
+        let steady_looks = all.iter().filter(|reading| steady(reading)).count();
+        let healthy = all.iter().any(|reading| {
+            matches!(reading, Reading::Targets(of, healthy, total) if *of == group && *healthy > 0 && healthy == total)
+        });
+        let shown = tale.landed().find(|(index, _, landed)| {
+            *index < at && landed.routes.get("preview").is_some_and(|live| live.of(group.other()) == 0)
+        });
+        let hold = wrote.facts.plan.as_ref().map_or(0, |plan| plan.spec.test_hold.millis());
+        let held = shown.is_some_and(|(_, shown, _)| entry.at_ms >= shown.at_ms + hold);
+        if steady_looks < 2 || !healthy || !held {
+            note(
+                Property::GateOnEvidence,
+                at,
+                format!("{steady_looks} steady looks, targets healthy: {healthy}, test route held: {held}"),
+            );
+        }
+    }
+}
+
+/// An armed ALARM that a process reads latches with its next word about the release.
+fn alarms(tale: &Tale<'_>, note: Note<'_>) {
+    for (at, entry) in tale.all() {
+        let What::Read(Reading::Alarms(states)) = &entry.what else { continue };
+        let Some(facts) = tale.facts(at) else { continue };
+        let (Some(release), Some(plan)) = (&facts.release, &facts.plan) else { continue };
+        let burning = plan.spec.alarms.iter().find(|alarm| {
+            is_armed(alarm.watches, release.candidate.group)
+                && !release.break_glass.contains(&alarm.name)
+                && states.get(&alarm.name) == Some(&AlarmState::Alarm)
+        });
+        let Some(burning) = burning.filter(|_| release.latch.is_none()) else { continue };
+        let mut next = tale.all().skip(at + 1).filter(|(_, later)| later.by == entry.by);
+        let next = next.find_map(|(index, later)| match &later.what {
+            What::Wrote(wrote) => Some((index, Some(wrote))),
+            What::Sent(_) => Some((index, None)),
+            _ => None,
+        });
+        match next {
+            Some((index, Some(wrote))) => {
+                let still = wrote.facts.release.as_ref().filter(|later| later.id == release.id);
+                let turned = still.map_or_else(
+                    || wrote.ended.iter().all(|ended| ended.outcome != Outcome::Succeeded),
+                    |later| later.latch.is_some(),
+                );
+                if !turned {
+                    note(
+                        Property::AlarmLatches,
+                        index,
+                        format!("{} was in ALARM, and the release goes on", burning.name),
+                    );
+                }
+            }
+            Some((index, None)) => {
+                note(
+                    Property::AlarmLatches,
+                    index,
+                    format!("{} was in ALARM, and an effect is sent", burning.name),
+                );
+            }
+            None => {}
+        }
+    }
+}
+
+fn latch_stays(tale: &Tale<'_>, note: Note<'_>) {
+    let mut latched: Option<(&Release, usize)> = None;
+    for (at, _, wrote) in tale.writes() {
+        if let Some((before, _)) = latched {
+            let same = wrote.facts.release.as_ref().filter(|release| release.id == before.id);
+            if same.is_some_and(|release| release.latch.is_none()) {
+                note(Property::LatchStays, at, format!("the latch of {} is gone", before.id));
+            }
+            let name = before.id.to_string();
+            let succeeded = wrote
+                .ended
+                .iter()
+                .any(|ended| ended.release.ends_with(&name) && ended.outcome == Outcome::Succeeded);
+            if succeeded {
+                note(Property::LatchStays, at, format!("{} was latched and succeeded", before.id));
+            }
+        }
+        if let Some(release) = wrote.facts.release.as_ref().filter(|release| release.latch.is_some()) {
+            latched = Some((release, at));
+        } else if wrote.facts.release.is_none() {
+            latched = None;
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Which faults are put where, and what came of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::fault::{Op, applicable};
+use super::judge::{Reference, Verdict, judge};
+use super::run::{self, Outcome};
+use super::script::Scenario;
+use super::world::{Base, Planned};
+
+/// What came of all runs of one scenario.
+#[derive(Default)]
+pub struct Tally {
+    /// Runs.
+    pub runs: usize,
+    /// Runs that ended as without faults.
+    pub same: usize,
+    /// Runs that ended in another allowed way.
+    pub other: BTreeMap<String, usize>,
+    /// The most passes of any run.
+    pub most_ticks: u32,
+    /// How often each kind of fault was met.
+    pub met: BTreeMap<String, usize>,
+    /// What must not be, with its faults.
+    pub wrong: Vec<(Vec<Planned>, Vec<String>)>,
+}
+
+/// Every single fault at the calls of a run without faults; `every`: also at the calls of waits that look like
+/// their neighbours.
+pub fn singles(reference: &Reference, every: bool) -> Vec<Vec<Planned>> {
+    let worth = if every { None } else { Some(telling(&reference.ops)) };
+    let mut plans = Vec::new();
+    for (index, op) in reference.ops.iter().enumerate() {
+        if worth.as_ref().is_some_and(|worth| !worth.contains(&index)) {
+            continue;
+        }
+        let call = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        plans.extend(applicable(*op).into_iter().map(|fault| vec![Planned { call, fault }]));
+    }
+    plans
+}
+
+/// Between two mutations nothing durable changes, so that most reads of a wait are alike: of each kind of read the
+/// first two and the last one of a wait are told apart. Mutations and hints all are.
+fn telling(ops: &[Op]) -> BTreeSet<usize> {
+    let mut wave = 0;
+    let mut waits: BTreeMap<(usize, Op), Vec<usize>> = BTreeMap::new();
+    for (index, op) in ops.iter().enumerate() {
+        if op.is_mutation() || *op == Op::Hint {
+            wave += 1;
+        }
+        waits.entry((wave, *op)).or_default().push(index);
+    }
+    waits
+        .into_values()
+        .flat_map(|all| {
+            let last = all.last().copied();
+            all.into_iter().take(2).chain(last)
+        })
+        .collect()
+}
+
+/// Runs them all on `jobs` threads.
+pub fn sweep(
+    base: &Base,
+    scenario: &Scenario,
+    reference: &Reference,
+    plans: &[Vec<Planned>],
+    jobs: usize,
+) -> anyhow::Result<Tally> {
+    let next = AtomicUsize::new(0);
+    let tally = Mutex::new(Tally::default());
+    // The region is not for several threads: each has its own.
+    let bases: Vec<Base> = (0..jobs.max(1)).map(|_| base.clone()).collect();
+    let (next, shared) = (&next, &tally);
+    let work = move |base: Base| -> anyhow::Result<()> {
+        while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let outcome = run::run(&base, scenario, plan)?;
+            let verdict = judge(scenario, reference, &outcome);
+            let mut tally = shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            note(&mut tally, plan, &outcome, verdict);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = bases.into_iter().map(|base| scope.spawn(move || work(base))).collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(ended) => ended?,
+                Err(_) => anyhow::bail!("a run of {} panicked outside the loop", scenario.name),
+            }
+        }
+        Ok(())
+    })?;
+    let mut tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    tally.wrong.sort_by_key(|(plan, _)| plan.first().map(|planned| planned.call));
+    Ok(tally)
+}
+
+fn note(tally: &mut Tally, plan: &[Planned], outcome: &Outcome, verdict: Verdict) {
+    tally.runs += 1;
+    tally.most_ticks = tally.most_ticks.max(outcome.ticks);
+    for planned in plan {
+        let op = usize::try_from(planned.call).ok().and_then(|call| outcome.ops.get(call - 1));
+        if let Some(op) = op {
+            let fault = planned.fault.to_string();
+            *tally.met.entry(format!("{fault:<18}{op:?}")).or_default() += 1;
+        }
+    }
+    match verdict {
+        Verdict::Same => tally.same += 1,
+        Verdict::Other(outcomes) => *tally.other.entry(format!("{outcomes:?}")).or_default() += 1,
+        Verdict::Wrong(problems) => tally.wrong.push((plan.to_vec(), problems)),
+    }
+}
