@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ from replica import Replica
 from subject import Subject
 from together import together
 
+#: Three nodes learn of a weight one after the other, all within what the records state (`releases.PROPAGATION`).
+WEATHER = ("--nodes", "3", "--propagation-millis", "300")
 #: Between two looks at all task sets, in seconds.
 LOOK_EVERY = 0.25
 #: For a daemon to refuse its configuration, in seconds.
@@ -32,7 +35,7 @@ class Fleet:
 
     def __init__(self, options: argparse.Namespace, directory: Path):
         self.directory = directory
-        self.sandbox = Sandbox(options.pointsman.resolve(strict=True), directory)
+        self.sandbox = Sandbox(options.pointsman.resolve(strict=True), directory, weather=WEATHER)
         self.region = Region(self.sandbox.endpoint)
         self.tables = self.region.create_tables(Tables("chaos", "chaos-records", "chaos-state"))
         self._loop = Loop()
@@ -80,8 +83,8 @@ class Fleet:
             found += [f"{log.stem}: {line}" for line in log.read_text(errors="replace").splitlines() if "panicked" in line]
         return found
 
-    def set_up(self, services: int) -> list[Line]:
-        """Starts the daemons; brings each service to its second version, undisturbed."""
+    def set_up(self, services: int, calm: bool) -> list[Line]:
+        """Starts the daemons and brings each service to its first version, undisturbed; if `calm`, to its second."""
         made = [self.region.create_service(f"chaos{number}x") for number in range(services)]
         self.lines = [Line(Subject(self, service)) for service in made]
         self._watch.start()
@@ -90,7 +93,7 @@ class Fleet:
         time.sleep(START)
         for replica in self.replicas:
             replica.check_alive()
-        together([line.prepare for line in self.lines])
+        together([partial(line.prepare, calm) for line in self.lines])
         return self.lines
 
     def _look(self) -> None:

@@ -19,6 +19,10 @@ PROPAGATION = 0.5
 RELEASE_TIMEOUT = 150.0
 #: Watched time for a candidate to come up; shorter for one that never will.
 PREPARE, PREPARE_IN_VAIN = "120s", "6s"
+#: Calls of a first release that can change something: create, test route, weight, primary.
+FIRST_CALLS = 4
+#: Those of a two-step canary: create, test route, weight, weight, primary, and the delete of the version before.
+CANARY_CALLS = 6
 #: History items read of one service.
 HISTORY_MAX = 1_000
 
@@ -86,6 +90,17 @@ class Expected:
     may_be_unseen: bool = False
 
 
+@dataclass(frozen=True)
+class Calm:
+    """A release that nobody disturbed."""
+
+    #: Records of the call log before it and at its end.
+    after: int
+    until: int
+    #: How many calls that can change something it takes.
+    calls: int
+
+
 @dataclass
 class Line:
     """One service and its releases, one after the other."""
@@ -96,8 +111,7 @@ class Line:
     bad: set[str] = field(default_factory=set)
     expected: dict[str, Expected] = field(default_factory=dict)
     begun: int = 0
-    #: First and last record of the call log around each calm release.
-    calm: list[tuple[int, int]] = field(default_factory=list)
+    calm: list[Calm] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
     @property
@@ -111,16 +125,25 @@ class Line:
         changes["deadlines"]["prepare"] = prepare
         self.subject.manage(**changes)
 
-    def prepare(self) -> None:
-        """A first version, and one undisturbed release to count the calls of."""
+    def prepare(self, calm: bool) -> None:
+        """A first version; if `calm`, a canary too. Nobody disturbs them, so that their calls can be counted."""
         self.manage()
+        self._counted(self._first, FIRST_CALLS)
+        if calm:
+            self._counted(self._canary, CANARY_CALLS)
+
+    def _counted(self, release: Callable[[], None], calls: int) -> None:
+        mark = self.subject.mark()
+        release()
+        self.calm.append(Calm(mark, self.subject.mark(), calls))
+
+    def _first(self) -> None:
         self.stable = self._new()
         self._finish(self._ask("good", self.stable, ("Succeeded",)))
-        self.subject.await_settled(RELEASE_TIMEOUT)
-        mark = self.subject.mark()
+
+    def _canary(self) -> None:
         self.good(0.0)
         self.subject.await_settled(RELEASE_TIMEOUT)
-        self.calm.append((mark, self.subject.mark()))
 
     def run(self, todo: list[Order], stop: threading.Event) -> None:
         """Carries orders out until there are none, or it is time to stop."""

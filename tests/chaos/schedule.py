@@ -35,7 +35,7 @@ WEIGHTS = {
 #: Operations whose calls are aimed at: a daemon is hit while one of these is under way.
 AIMS = ("ModifyRule",) * 4 + ("CreateTaskSet", "DeleteTaskSet", "UpdateServicePrimaryTaskSet")
 #: The holder of the lease is meant so often; otherwise one of all replicas.
-HOLDER_SHARE = 0.4
+HOLDER_SHARE = 0.3
 #: Clock jumps, in seconds.
 JUMPS = (-600.0, -61.0, 47.0, 600.0)
 

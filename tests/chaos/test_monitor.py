@@ -34,7 +34,7 @@ def about(at, operation, name, key=FIRST, **more):
 def take(at, key, epoch, lease="lease#all"):
     values = {":me": {"S": key}, ":epoch": {"N": str(epoch)}}
     parameters = {
-        "Key": {"pk": {"S": lease}},
+        "Key": {"pk": {"S": lease}, "sk": {"S": "lease"}},
         "UpdateExpression": "SET #holder = :me, #epoch = :epoch",
         "ExpressionAttributeValues": values,
     }
@@ -159,6 +159,14 @@ class TheMonitor(unittest.TestCase):
         self.assertEqual(found(calls, ties=[Tie(FIRST, 13.5, 14.2)]), {"a late owner does not write"})
         # Stopped only after the other had come: it had no business to send anything.
         self.assertEqual(found(calls, ties=[Tie(FIRST, 14.5, 14.9)]), {"a late owner does not write"})
+
+
+    def test_wants_one_lease_of_several_whose_owner_made_all_calls_of_a_service(self):
+        others = [take(3.5, SECOND, 1, "lease#other"), take(14.0, SECOND, 2, "lease#third")]
+        self.assertEqual(found(sorted([*release(), *others], key=lambda one: one.began)), set())
+        moved = [take(14.0, SECOND, 2), take(14.1, FIRST, 2, "lease#other")]
+        calls = sorted([*release(), *others, *moved], key=lambda one: one.began)
+        self.assertEqual(found(calls), {"a late owner does not write"})
 
 
 class Takes(unittest.TestCase):

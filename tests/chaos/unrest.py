@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable, Optional
 
 from fleet import Fleet
-from monitor import owner_at, takes
+from monitor import owners_at, takes
 from replica import KEY_PREFIX, Replica
 from schedule import LATE_MAX, Disturbance
 
@@ -94,7 +94,8 @@ class Unrest:
 
     def _holder(self) -> Optional[Replica]:
         known = takes(self._fleet.sandbox.calls.since(mentions="lease#"))
-        owner = owner_at(known, time.time())
+        # Of several owners the one that took over last.
+        owner = next(reversed(owners_at(known, time.time())), None)
         return next((one for one in self._fleet.replicas if one.access_key == owner), None)
 
     def _pick(self, disturbance: Disturbance) -> Optional[Replica]:

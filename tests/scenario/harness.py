@@ -140,8 +140,15 @@ class Process:
 class Sandbox:
     """A sandbox process and its control API."""
 
-    def __init__(self, pointsman: Path, directory: Path, name: str = "sandbox", leak_per_mille: int = 0):
-        command = [str(pointsman), "sandbox", "--port", "0", "--speed", str(SPEED)]
+    def __init__(
+        self,
+        pointsman: Path,
+        directory: Path,
+        name: str = "sandbox",
+        leak_per_mille: int = 0,
+        weather: tuple[str, ...] = (),
+    ):
+        command = [str(pointsman), "sandbox", "--port", "0", "--speed", str(SPEED), *weather]
         # For people who look into a failure; the stories read the control API.
         command += ["--call-log", str(directory / f"{name}-calls.jsonl")]
         if leak_per_mille:
