@@ -6,6 +6,7 @@
 mod architecture;
 mod deploy;
 mod dynamodb;
+mod lease;
 mod schemas;
 mod store;
 #[expect(dead_code, reason = "shared with the tests of the core, which use all of it")]
