@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::controller::Timing;
 use crate::decide::Limits;
-use crate::lease::LeaseTiming;
+use crate::lease::{LeaseTiming, ShardCount};
 use crate::logging::LogFormat;
 use crate::records::Span;
 use crate::records::names::Label;
@@ -51,7 +51,12 @@ pub struct Config {
     /// How long runs under way may take to end at shutdown; below ECS's `stopTimeout`. 20s unless told; at most 2m.
     #[serde(default = "default_drain")]
     pub drain: Span,
-    /// The lease that keeps a second daemon from acting.
+    /// Into how many shards the services are split, of which each daemon owns some. 64 unless told; at most 256.
+    /// The same on every daemon of an installation: one with another number does nothing while the others live.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 256))]
+    pub shards: ShardCount,
+    /// The lease that keeps two daemons from acting on one service.
     #[serde(default)]
     pub lease: LeaseTiming,
     /// How log lines look. `json` unless told.
@@ -208,6 +213,10 @@ impl Config {
         // After a beat that failed once there must still be time for one operation.
         let most = ttl.minus(operation).minus(margin);
         between("lease.renew", renew, Span::from_millis(100), Span::from_millis(most.millis() / 2))?;
+        if self.shards.get() > ShardCount::MOST {
+            let (value, allowed) = (self.shards.get().to_string(), format!("1 to {}", ShardCount::MOST));
+            return Err(ConfigError::OutOfBounds { field: "shards", value, allowed });
+        }
         if self.concurrency.get() > 1024 {
             let value = self.concurrency.to_string();
             return Err(ConfigError::OutOfBounds {
@@ -297,6 +306,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!((config.poll, config.idle_poll), (Span::from_secs(2), Span::from_secs(60)));
         assert_eq!(config.lease, LeaseTiming::default());
+        assert_eq!(config.shards.get(), 64);
         assert_eq!(config.concurrency.get(), 64);
         assert_eq!(read(&config.to_toml().unwrap()).unwrap(), config);
     }
@@ -322,6 +332,8 @@ mod tests {
             (format!("{LEAST}poll = \"1ms\"\n"), "poll is 1ms; allowed: 100ms to 1m"),
             (format!("{LEAST}idle_poll = \"1s\"\n"), "idle_poll"),
             (format!("{LEAST}concurrency = 0\n"), "concurrency"),
+            (format!("{LEAST}shards = 0\n"), "shards"),
+            (format!("{LEAST}shards = 257\n"), "shards is 257; allowed: 1 to 256"),
             (format!("{LEAST}[lease]\nrenew = \"7s\"\n"), "lease.renew"),
             (LEAST.replace("\"state\"", "\"records\""), "another table"),
             (LEAST.replace("main", "a#b"), "DNS label"),

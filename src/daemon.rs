@@ -20,9 +20,9 @@ use crate::controller::inputs::Core;
 use crate::controller::reconcile::Reconciler;
 use crate::controller::{self, Controller, Heartbeat, LeaseKeeperGone, Snapshot};
 use crate::lease::{BadTiming, LeaseTiming};
-use crate::ports::{Clock, Permit};
+use crate::ports::{Clock, Permits};
 use crate::records::{ServiceKey, Span};
-use crate::store::lease::{self, DynamoLease};
+use crate::store::lease::{self, DynamoLease, Keeping};
 use crate::store::{DynamoStore, Tables, stream};
 use crate::telemetry::Metrics;
 use crate::{api, decide, records};
@@ -108,17 +108,12 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
 
     // The lease outlives the loop: what is under way settles before another daemon takes over.
     let after_loop = CancellationToken::new();
-    let (permits, permit) = watch::channel::<Option<Permit>>(None);
+    let (granted, permits) = watch::channel(Permits { shards: config.shards, ..Permits::default() });
     let holder = format!("pointsman/{}", ulid::Ulid::generate());
+    let keeping = Keeping { holder: holder.clone(), seed: rand::random(), shards: config.shards, timing };
     let table = DynamoLease::new(dynamodb.clone(), tables.state.clone(), operation.std());
-    let keeper = tokio::spawn(lease::keep(
-        Arc::new(table),
-        Arc::clone(&clock),
-        holder.clone(),
-        timing,
-        permits,
-        after_loop.clone(),
-    ));
+    let keeper =
+        tokio::spawn(lease::keep(Arc::new(table), Arc::clone(&clock), keeping, granted, after_loop.clone()));
 
     let (hint, hints) = mpsc::channel::<ServiceKey>(HINTS);
     let streams = aws_sdk_dynamodbstreams::Client::new(&sdk);
@@ -133,7 +128,7 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
     let heartbeat = Arc::new(Heartbeat::default());
     let controller = Controller {
         reconciler,
-        permit,
+        permits,
         hints,
         snapshots: shown,
         heartbeat: Arc::clone(&heartbeat),

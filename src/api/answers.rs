@@ -24,8 +24,10 @@ pub struct ServiceList {
     pub next: Option<String>,
     /// How many services fit the filters, on all pages.
     pub matching: usize,
-    /// Whether this daemon holds the lease. Without it there are no services here: another process has them.
-    pub leading: bool,
+    /// How many shards this daemon owns. The services of the others are not here: another process has them.
+    pub shards_held: u16,
+    /// How many shards there are.
+    pub shards: u16,
 }
 
 /// One service in a list.
@@ -155,9 +157,11 @@ pub struct Health {
     pub last_attempt: Span,
     /// Passes attempted since the start, those that failed included.
     pub attempted: u64,
-    /// Whether this process holds the lease.
-    pub leading: bool,
-    /// Whether the services were listed since the lease was taken.
+    /// How many shards this process owns.
+    pub shards_held: u16,
+    /// How many shards there are.
+    pub shards: u16,
+    /// Whether the services were listed since a shard was taken last.
     pub listed: bool,
 }
 

@@ -20,7 +20,7 @@ const ENDPOINTS: [(&str, &str); 6] = [
     ),
     ("/v1/services/{namespace}/{name}/history", "releases that ended lately"),
     ("/healthz", "200 while the loop attempts passes, also when AWS fails"),
-    ("/readyz", "200 while this process holds the lease and has listed the services"),
+    ("/readyz", "200 while this process owns shards and has listed their services"),
     ("/metrics", "metrics in the Prometheus text format"),
 ];
 
@@ -46,16 +46,19 @@ pub(super) async fn healthz(State(sources): State<Sources>) -> Response {
     answer(&sources, ok, message)
 }
 
-/// This process holds the lease and knows its services.
+/// This process owns shards and knows their services.
 pub(super) async fn readyz(State(sources): State<Sources>) -> Response {
     let snapshot = sources.snapshot();
-    let (ok, message) = match (snapshot.leading, snapshot.listed) {
-        (true, true) => (true, "the lease is held, and its services are looked after".to_owned()),
-        (true, false) => (false, "the lease is held, the services are not listed yet".to_owned()),
-        (false, _) => (
+    let (held, all) = (snapshot.shards_held, snapshot.shards);
+    let (ok, message) = match (held, snapshot.listed) {
+        (0, _) => (
             false,
-            "the lease is not held: another process has it, or the state table cannot be reached".to_owned(),
+            "no shard is owned: other processes have them, the state table cannot be reached, or the others go by \
+             another number of shards"
+                .to_owned(),
         ),
+        (_, true) => (true, format!("{held} of {all} shards are owned, and their services are looked after")),
+        (_, false) => (false, format!("{held} of {all} shards are owned, their services are not listed yet")),
     };
     answer(&sources, ok, message)
 }
@@ -67,7 +70,8 @@ fn answer(sources: &Sources, ok: bool, message: String) -> Response {
         message,
         last_attempt: sources.heartbeat.age(sources.clock.as_ref()),
         attempted: sources.heartbeat.attempted(),
-        leading: snapshot.leading,
+        shards_held: snapshot.shards_held,
+        shards: snapshot.shards,
         listed: snapshot.listed,
     };
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -130,7 +130,13 @@ pub(super) async fn list(
         _ => None,
     };
     let items = page.into_iter().map(|(key, view)| summary(key, view)).collect();
-    Ok(Json(ServiceList { items, next, matching, leading: snapshot.leading }))
+    Ok(Json(ServiceList {
+        items,
+        next,
+        matching,
+        shards_held: snapshot.shards_held,
+        shards: snapshot.shards,
+    }))
 }
 
 fn summary(key: &ServiceKey, view: &View) -> ServiceSummary {
@@ -183,10 +189,13 @@ fn find(sources: &Sources, namespace: &str, name: &str) -> Result<std::sync::Arc
     let snapshot = sources.snapshot();
     let view = key.parse().ok().and_then(|key: ServiceKey| snapshot.services.get(&key).cloned());
     view.ok_or_else(|| {
-        let why = if snapshot.leading {
-            "no such service; GET /v1/services lists them"
-        } else {
-            "this process does not hold the lease and knows no service; ask the one that does"
+        let why = match (snapshot.shards_held, snapshot.shards) {
+            (0, _) => "this process owns no shard and knows no service; ask one that does".to_owned(),
+            (held, all) if held < all => format!(
+                "not here; this process owns {held} of {all} shards, and another one may have it; \
+                 GET /v1/services lists those here"
+            ),
+            _ => "no such service; GET /v1/services lists them".to_owned(),
         };
         let key = crate::decide::explain::plain(&key);
         ApiError::new(StatusCode::NOT_FOUND, "NoSuchService", format!("{key}: {why}"))

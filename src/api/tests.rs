@@ -53,7 +53,7 @@ impl Api {
         let services =
             services.into_iter().map(|(key, view)| (key.parse().unwrap(), Arc::new(view))).collect();
         let (sender, snapshots) =
-            watch::channel(Arc::new(Snapshot { leading: true, listed: true, services }));
+            watch::channel(Arc::new(Snapshot { shards_held: 64, shards: 64, listed: true, services }));
         let clock = Arc::new(ManualClock::at("2026-11-21T10:06:42Z".parse().unwrap()));
         let sources = Sources {
             snapshots,
@@ -205,8 +205,9 @@ async fn health_depends_on_attempts_alone_and_readiness_on_lease_and_list() {
     let (status, answer) = api.get("/healthz", "api-health").await;
     assert_eq!((status, answer["ok"].as_bool()), (StatusCode::SERVICE_UNAVAILABLE, Some(false)));
     assert_eq!(api.get("/readyz", "api-health").await.0, StatusCode::OK);
-    for (leading, listed) in [(false, false), (true, false)] {
-        api.snapshots.send_replace(Arc::new(Snapshot { leading, listed, services: BTreeMap::new() }));
+    for (shards_held, listed) in [(0, false), (64, false)] {
+        let services = BTreeMap::new();
+        api.snapshots.send_replace(Arc::new(Snapshot { shards_held, shards: 64, listed, services }));
         let (status, answer) = api.get("/readyz", "api-health").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
     }

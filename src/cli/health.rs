@@ -15,7 +15,7 @@ const LARGEST_ANSWER: usize = 64 * 1024;
 /// Arguments of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
-    /// What to ask; `/readyz` instead of `/healthz` asks whether this process holds the lease
+    /// What to ask; `/readyz` instead of `/healthz` asks whether this process owns shards
     #[arg(long, env = "POINTSMAN_HEALTH_URL", default_value = "http://127.0.0.1:8080/healthz")]
     url: String,
     /// How long the answer may take

@@ -3,8 +3,8 @@
 //! Triggers are the list of all services (at the start and every few minutes), hints from the table's stream,
 //! and what the last run of a service asked for. Hints only wake; everything is found by looking again.
 //!
-//! **Architecture Invariant:** without a lease nothing is observed, written or done, and with another lease than
-//! before nothing is remembered.
+//! **Architecture Invariant:** of a service whose shard this process does not own nothing is observed, written or
+//! done, and of one whose shard it owns under another epoch than before nothing is remembered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -25,7 +25,8 @@ mod tell;
 pub mod trouble;
 pub mod workqueue;
 
-use crate::ports::{Clock, HistoryItem, Permit, StoreError};
+use crate::lease::{Shard, ShardCount};
+use crate::ports::{Clock, HistoryItem, Permit, Permits, StoreError};
 use crate::records::{ReleaseStatus, ServiceKey, Span};
 use crate::telemetry::chain;
 use reconcile::{Reconciler, Slot, Verdict};
@@ -55,7 +56,7 @@ pub struct View {
     pub at: Timestamp,
     /// Labels of its `ManagedService`, for filters.
     pub labels: Arc<BTreeMap<String, String>>,
-    /// Releases that ended while this process held the lease, newest first; at most [`HISTORY_SHOWN`].
+    /// Releases that ended while this process owned its shard, newest first; at most [`HISTORY_SHOWN`].
     pub history: Arc<Vec<HistoryItem>>,
 }
 
@@ -65,11 +66,13 @@ pub const HISTORY_SHOWN: usize = 10;
 /// What people may see.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Whether this process holds the lease; without it there are no services here.
-    pub leading: bool,
-    /// Whether the services were listed since the lease was taken.
+    /// How many shards this process owns; the services of the others are elsewhere.
+    pub shards_held: u16,
+    /// How many shards there are.
+    pub shards: u16,
+    /// Whether the services were listed since a shard was taken last.
     pub listed: bool,
-    /// Every service.
+    /// Every service of the shards that it owns.
     pub services: BTreeMap<ServiceKey, Arc<View>>,
 }
 
@@ -100,8 +103,8 @@ impl Heartbeat {
 pub struct Controller {
     /// Carries out the runs.
     pub reconciler: Arc<Reconciler>,
-    /// From the lease keeper: the right to write, while there is one.
-    pub permit: watch::Receiver<Option<Permit>>,
+    /// From the lease keeper: the right to write, shard by shard.
+    pub permits: watch::Receiver<Permits>,
     /// From the stream reader.
     pub hints: mpsc::Receiver<ServiceKey>,
     /// For the API.
@@ -156,7 +159,7 @@ enum Event {
 /// What a task brings back.
 enum Finished {
     Run { key: ServiceKey, slot: Box<Slot>, epoch: u64, verdict: Verdict },
-    List { epoch: u64, keys: Result<BTreeSet<ServiceKey>, StoreError> },
+    List { keys: Result<BTreeSet<ServiceKey>, StoreError> },
 }
 
 /// What is known of a run whose task is lost.
@@ -167,8 +170,10 @@ struct Started {
 
 struct Loop {
     reconciler: Arc<Reconciler>,
-    permit: watch::Receiver<Option<Permit>>,
-    epoch: Option<u64>,
+    permits: watch::Receiver<Permits>,
+    /// What was owned when it was looked at last, by epoch.
+    owned: BTreeMap<Shard, u64>,
+    shards: ShardCount,
     hints: Option<mpsc::Receiver<ServiceKey>>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     heartbeat: Arc<Heartbeat>,
@@ -189,12 +194,13 @@ struct Loop {
 
 impl Loop {
     fn new(controller: Controller, shutdown: CancellationToken) -> Self {
-        let Controller { reconciler, permit, hints, snapshots, heartbeat, timing } = controller;
+        let Controller { reconciler, permits, hints, snapshots, heartbeat, timing } = controller;
         Self {
             queue: Workqueue::new(timing.concurrency),
             reconciler,
-            permit,
-            epoch: None,
+            permits,
+            owned: BTreeMap::new(),
+            shards: ShardCount::default(),
             hints: Some(hints),
             snapshots,
             heartbeat,
@@ -217,31 +223,62 @@ impl Loop {
         self.reconciler.clock.monotonic_ms()
     }
 
-    /// The permit, while it outlasts one more operation.
-    fn usable_permit(&self) -> Option<Permit> {
-        let permit = self.permit.borrow().clone();
-        permit.filter(|permit| permit.allows(self.reconciler.operation.millis()))
+    /// The permit for a service, while its shard is owned and the permit outlasts one more operation.
+    fn usable_permit(&self, key: &ServiceKey) -> Option<Permit> {
+        let (shard, epoch) = self.owner(key)?;
+        let permit = self.permits.borrow().held.get(&shard).cloned();
+        permit.filter(|permit| permit.epoch() == epoch && permit.allows(self.reconciler.operation.millis()))
     }
 
-    /// Another lease, or none: whatever was remembered may have been overtaken by its other holder.
+    /// The service's shard and the epoch under which this process owns it.
+    fn owner(&self, key: &ServiceKey) -> Option<(Shard, u64)> {
+        let shard = self.shards.shard_of(key);
+        self.owned.get(&shard).map(|epoch| (shard, *epoch))
+    }
+
+    /// Whether a run may start: all permits end together, so that any one tells.
+    fn may_start(&self) -> bool {
+        let permits = self.permits.borrow();
+        permits.held.values().any(|permit| permit.allows(self.reconciler.operation.millis()))
+    }
+
+    /// Other shards than before, or others' epochs: whatever was remembered of their services may have been
+    /// overtaken by another owner. The others' services go on as they were.
     fn lease_changed(&mut self) {
-        let epoch = self.permit.borrow_and_update().as_ref().map(Permit::epoch);
-        self.reconciler.metrics.lease(epoch.is_some());
-        if epoch == self.epoch {
+        let (shards, owned) = {
+            let permits = self.permits.borrow_and_update();
+            let owned = permits.held.iter().map(|(shard, permit)| (*shard, permit.epoch()));
+            (permits.shards, owned.collect::<BTreeMap<Shard, u64>>())
+        };
+        self.reconciler.metrics.shards(owned.len(), usize::from(shards.get()));
+        if owned == self.owned && shards == self.shards {
             return;
         }
-        if let Some(epoch) = epoch {
-            info!(epoch, "holds the lease; reads everything anew");
-        } else {
-            warn!("holds no lease; does nothing");
+        let before = std::mem::replace(&mut self.owned, owned);
+        let (owned, all) = (&self.owned, shards == self.shards);
+        let stays = |key: &ServiceKey| {
+            let shard = shards.shard_of(key);
+            all && before.get(&shard).is_some_and(|epoch| owned.get(&shard) == Some(epoch))
+        };
+        self.slots.retain(|key, _| stays(key));
+        self.views.retain(|key, _| stays(key));
+        self.queue.retain(stays);
+        let gained = owned.iter().any(|(shard, epoch)| before.get(shard) != Some(epoch));
+        if self.owned.is_empty() {
+            warn!("owns no shard; does nothing");
+        } else if gained {
+            info!(
+                shards = self.owned.len(),
+                of = shards.get(),
+                "owns other shards; reads their services anew"
+            );
         }
-        self.epoch = epoch;
-        self.listed = false;
-        self.slots.clear();
-        self.views.clear();
-        self.queue.clear();
-        self.list_at_ms = self.now_ms();
-        self.list_failures = 0;
+        self.shards = shards;
+        if gained || self.owned.is_empty() {
+            self.listed = false;
+            self.list_at_ms = self.now_ms();
+            self.list_failures = 0;
+        }
         self.changed = true;
     }
 
@@ -251,7 +288,7 @@ impl Loop {
             self.hints = None;
             return;
         };
-        if self.epoch.is_some() {
+        if self.owner(&key).is_some() {
             let lane = self.slots.get(&key).and_then(|slot| slot.lane).unwrap_or(Lane::New).min(Lane::New);
             self.plan(key, Span::ZERO, lane, Trigger::Hint);
         }
@@ -265,17 +302,21 @@ impl Loop {
 
     fn start_what_is_due(&mut self) {
         let now_ms = self.now_ms();
-        let Some(permit) = self.usable_permit().filter(|permit| Some(permit.epoch()) == self.epoch) else {
-            // Waiting for the lease is no reason to be restarted.
+        if !self.may_start() {
+            // Waiting for a shard is no reason to be restarted.
             self.heartbeat.beat(now_ms);
             return;
-        };
+        }
         if !self.listing && self.list_at_ms <= now_ms {
-            self.start_list(permit.epoch());
+            self.start_list();
         }
         let mut any = false;
         while let Some((key, due)) = self.queue.take_due(now_ms) {
-            self.start_run(key, due, permit.clone());
+            match self.usable_permit(&key) {
+                Some(permit) => self.start_run(key, due, permit),
+                // Its shard is being given up, which the next event says.
+                None => self.queue.finish(&key, None, now_ms),
+            }
             any = true;
         }
         let nothing_due = self.queue.next_due().is_some_and(|at_ms| at_ms > now_ms);
@@ -285,10 +326,11 @@ impl Loop {
         self.reconciler.metrics.queue(self.queue.waiting(), self.queue.running());
     }
 
-    fn start_list(&mut self, epoch: u64) {
+    fn start_list(&mut self) {
         self.listing = true;
+        self.list_at_ms = u64::MAX;
         let store = Arc::clone(&self.reconciler.store);
-        self.tasks.spawn(async move { Finished::List { epoch, keys: store.list().await } });
+        self.tasks.spawn(async move { Finished::List { keys: store.list().await } });
     }
 
     fn start_run(&mut self, key: ServiceKey, due: Due, permit: Permit) {
@@ -313,7 +355,7 @@ impl Loop {
     async fn next_event(&mut self) -> Event {
         let now_ms = self.now_ms();
         let mut until_ms = now_ms.saturating_add(TICK.millis());
-        if self.usable_permit().is_some() {
+        if self.may_start() {
             let due = self.queue.next_due().into_iter();
             let list = (!self.listing).then_some(self.list_at_ms);
             let publish = self.changed.then_some(self.published_ms.saturating_add(PUBLISH_EVERY.millis()));
@@ -329,7 +371,7 @@ impl Loop {
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => Event::Shutdown,
-            changed = self.permit.changed() => match changed {
+            changed = self.permits.changed() => match changed {
                 Ok(()) => Event::Lease,
                 Err(_) => Event::LeaseKeeperGone,
             },
@@ -346,7 +388,7 @@ impl Loop {
                 self.started.remove(&id);
                 self.run_ended(key, *slot, epoch, verdict);
             }
-            Ok((_, Finished::List { epoch, keys })) => self.list_ended(epoch, keys),
+            Ok((_, Finished::List { keys })) => self.list_ended(keys),
             Err(error) => self.task_lost(error),
         }
     }
@@ -354,8 +396,8 @@ impl Loop {
     fn run_ended(&mut self, key: ServiceKey, slot: Slot, epoch: u64, verdict: Verdict) {
         self.reconciler.metrics.reconciled(verdict.outcome);
         let now_ms = self.now_ms();
-        if self.epoch != Some(epoch) {
-            // The lease changed meanwhile. A run under the new one may be held for this key: it starts afresh.
+        if self.owner(&key).map(|(_, epoch)| epoch) != Some(epoch) {
+            // Its shard changed hands meanwhile. A run under the new epoch may be held for this key: it starts afresh.
             self.queue.finish(&key, None, now_ms);
             return;
         }
@@ -385,19 +427,19 @@ impl Loop {
         self.slots.insert(key, slot);
     }
 
-    fn list_ended(&mut self, epoch: u64, keys: Result<BTreeSet<ServiceKey>, StoreError>) {
+    fn list_ended(&mut self, keys: Result<BTreeSet<ServiceKey>, StoreError>) {
         self.listing = false;
-        if self.epoch != Some(epoch) {
-            return;
-        }
         let now_ms = self.now_ms();
         match keys {
             Ok(keys) => {
                 self.list_failures = 0;
-                (self.listed, self.changed) = (true, true);
-                self.list_at_ms = now_ms.saturating_add(spread(self.timing.resync, now_ms).millis());
+                // A shard that was gained since it began asks for another one.
+                self.listed = self.list_at_ms == u64::MAX && !self.owned.is_empty();
+                self.changed = true;
+                let resync = now_ms.saturating_add(spread(self.timing.resync, now_ms).millis());
+                self.list_at_ms = self.list_at_ms.min(resync);
                 debug!(services = keys.len(), "listed");
-                for key in keys {
+                for key in keys.into_iter().filter(|key| self.owner(key).is_some()).collect::<Vec<_>>() {
                     if !self.slots.contains_key(&key) && !self.queue.knows(&key) {
                         self.plan(key, Span::ZERO, Lane::New, Trigger::Listed);
                     }
@@ -435,8 +477,8 @@ impl Loop {
             outcome: "panicked",
             trouble: Some(detail),
         };
-        match self.epoch {
-            Some(epoch) => self.run_ended(key, slot, epoch, verdict),
+        match self.owner(&key) {
+            Some((_, epoch)) => self.run_ended(key, slot, epoch, verdict),
             None => self.queue.finish(&key, None, self.now_ms()),
         }
     }
@@ -457,8 +499,12 @@ impl Loop {
             oldest_ms = oldest_ms.min(slot.observed_ms.unwrap_or(now_ms));
         }
         self.reconciler.metrics.services(self.views.len(), &waiting, now_ms.saturating_sub(oldest_ms));
-        let snapshot =
-            Snapshot { leading: self.epoch.is_some(), listed: self.listed, services: self.views.clone() };
+        let snapshot = Snapshot {
+            shards_held: u16::try_from(self.owned.len()).unwrap_or(u16::MAX),
+            shards: self.shards.get(),
+            listed: self.listed,
+            services: self.views.clone(),
+        };
         self.snapshots.send_replace(Arc::new(snapshot));
     }
 

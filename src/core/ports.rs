@@ -1,12 +1,13 @@
 //! What the reconcile loop needs of the outside world, as small traits. `aws` and `store` implement them for
 //! real, the tests over the pure `world`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::lease::{Shard, ShardCount};
 use crate::model::{Action, Answer, Facts, Need, Observed, Plan};
 use crate::records::status::Outcome;
 use crate::records::{Command, ReleaseStatus, ServiceKey};
@@ -30,7 +31,7 @@ pub trait Clock: Send + Sync {
     fn monotonic_ms(&self) -> u64;
 }
 
-/// The right to write while a lease is held. Made by the lease alone, checked right before each call is sent.
+/// The right to write for the services of one shard while it is owned. Made by the lease alone, checked right before each call is sent.
 #[derive(Clone)]
 pub struct Permit {
     epoch: u64,
@@ -51,7 +52,7 @@ impl Permit {
         Self { epoch, valid_until_ms, clock }
     }
 
-    /// The lease's epoch.
+    /// The shard's epoch.
     pub const fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -61,6 +62,15 @@ impl Permit {
         let until = self.valid_until_ms.load(std::sync::atomic::Ordering::SeqCst);
         self.clock.monotonic_ms().saturating_add(longest_ms) <= until
     }
+}
+
+/// What this process may write for, shard by shard.
+#[derive(Clone, Debug, Default)]
+pub struct Permits {
+    /// How many shards there are.
+    pub shards: ShardCount,
+    /// Those that this process owns. All end when its beats do, each when it is given up.
+    pub held: BTreeMap<Shard, Permit>,
 }
 
 /// What people wrote about one service. A record that cannot be read is kept as the refusal it deserves.

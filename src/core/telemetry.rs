@@ -60,7 +60,8 @@ pub struct Metrics {
     passes_running: Gauge,
     services: Gauge,
     observe_age: Gauge<f64, AtomicU64>,
-    lease_held: Gauge,
+    shards_held: Gauge,
+    shards: Gauge,
 }
 
 impl Default for Metrics {
@@ -77,7 +78,8 @@ impl Default for Metrics {
             passes_running: Gauge::default(),
             services: Gauge::default(),
             observe_age: Gauge::default(),
-            lease_held: Gauge::default(),
+            shards_held: Gauge::default(),
+            shards: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("reconciles", "Runs of a service by how they ended", metrics.reconciles.clone());
@@ -94,7 +96,8 @@ impl Default for Metrics {
             Unit::Seconds,
             metrics.observe_age.clone(),
         );
-        registry.register("lease_held", "1 while this process may write", metrics.lease_held.clone());
+        registry.register("shards_held", "Shards that this process owns", metrics.shards_held.clone());
+        registry.register("shards", "Shards that the services are split into", metrics.shards.clone());
         Self { registry, ..metrics }
     }
 }
@@ -153,9 +156,10 @@ impl Metrics {
         *names = waiting.keys().copied().collect();
     }
 
-    /// Whether this process may write.
-    pub fn lease(&self, held: bool) {
-        self.lease_held.set(i64::from(held));
+    /// How many shards this process owns, of how many.
+    pub fn shards(&self, held: usize, of: usize) {
+        self.shards_held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        self.shards.set(i64::try_from(of).unwrap_or(i64::MAX));
     }
 }
 
@@ -168,7 +172,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.reconciled("waiting");
         metrics.effect("SetWeights", "acknowledged");
-        metrics.lease(true);
+        metrics.shards(22, 64);
         metrics.services(2, &BTreeMap::from([("Bake", 2)]), 1_500);
         let text = metrics.encode().unwrap();
         for line in [
@@ -176,7 +180,8 @@ mod tests {
             "pointsman_effects_total{effect=\"SetWeights\",result=\"acknowledged\"} 1",
             "pointsman_waiting{on=\"Bake\"} 2",
             "pointsman_observe_age_seconds 1.5",
-            "pointsman_lease_held 1",
+            "pointsman_shards_held 22",
+            "pointsman_shards 64",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -3,7 +3,7 @@
 //! draining).
 
 use crate::config::Config;
-use crate::lease::LeaseTiming;
+use crate::lease::{LeaseTiming, ShardCount};
 use crate::logging::LogFormat;
 use crate::records::names::Label;
 use crate::records::{Percent, Span};
@@ -122,6 +122,7 @@ impl Pace {
             concurrency: std::num::NonZeroUsize::MIN.saturating_add(63),
             longest_run: Span::from_mins(5),
             drain: self.drain,
+            shards: ShardCount::default(),
             lease: self.lease,
             log: LogFormat::Pretty,
         }

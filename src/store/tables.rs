@@ -84,8 +84,12 @@ impl RecordKind {
 pub const SPEC: &str = "spec";
 pub(super) const CURRENT: &str = "current";
 pub(super) const OWNER: &str = "owner";
-pub(super) const LEASE_PK: &str = "lease#0";
-pub(super) const LEASE_SK: &str = "lease";
+/// The item that says how many shards there are.
+pub(super) const LAYOUT: (&str, &str) = ("lease#0", "lease");
+/// The partition of the members; the sort key is a member's name.
+pub(super) const MEMBERS_PK: &str = "lease#members";
+/// The partition of the shards; see [`shard_sk`].
+pub(super) const SHARDS_PK: &str = "lease#shards";
 const STATE_PREFIX: &str = "state#";
 
 pub(super) fn state_pk(key: &ServiceKey) -> String {
@@ -99,6 +103,11 @@ pub(super) fn history_pk(key: &ServiceKey) -> String {
 /// Sorts by generation, then attempt: 9 and 2 digits.
 pub(super) fn history_sk(generation: u64, attempt: u32) -> String {
     format!("{generation:09}.{attempt:02}")
+}
+
+/// Sorts by number: 5 digits.
+pub(super) fn shard_sk(shard: u16) -> String {
+    format!("{shard:05}")
 }
 
 pub(super) fn claim_pk(arn: &str) -> String {

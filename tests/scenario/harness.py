@@ -199,6 +199,8 @@ class Daemon:
         self._pointsman, self._directory, self._endpoint = pointsman, directory, endpoint
         self._tables, self._name, self._watcher = tables, name, watcher
         self._starts = 0
+        #: Into how many shards it splits the services.
+        self.shards = 64
         self.process: Optional[Process] = None
 
     @property
@@ -213,7 +215,7 @@ class Daemon:
         home = self._directory / f"{self._name}-{self._starts}"
         home.mkdir()
         config = home / "pointsman.toml"
-        config.write_text(daemon_config(self._tables.installation))
+        config.write_text(daemon_config(self._tables.installation, self.shards))
         environment = {
             "AWS_ENDPOINT_URL": self._endpoint,
             "AWS_REGION": "eu-central-1",
@@ -267,7 +269,7 @@ def daemon_arguments(config: Path, tables: Tables) -> list[str]:
     return ["run", "--config", str(config), "--records-table", tables.records, "--state-table", tables.state]
 
 
-def daemon_config(installation: str) -> str:
+def daemon_config(installation: str, shards: int) -> str:
     """Short polls and a short lease: the same waits as ever, seconds instead of minutes."""
     return f"""\
 installation = "{installation}"
@@ -277,6 +279,7 @@ idle_poll = "2s"
 resync = "10s"
 drain = "3s"
 log = "pretty"
+shards = {shards}
 
 [lease]
 ttl = "{LEASE_TTL:g}s"

@@ -6,6 +6,7 @@
 mod architecture;
 mod deploy;
 mod dynamodb;
+mod lease;
 mod reliability;
 mod schemas;
 mod store;

@@ -6,12 +6,10 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
-use pointsman::lease::{Renewal, Taken};
 use pointsman::model::Facts;
 use pointsman::ports::{Clock, HistoryItem, Permit, StateWrite, Store, StoreError};
 use pointsman::records::status::Outcome;
 use pointsman::records::{Command, ReleaseStatus, ServiceKey};
-use pointsman::store::lease::{DynamoLease, LeaseTable};
 use pointsman::store::{DynamoStore, RecordKind, Tables, stream, tables};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -468,37 +466,6 @@ async fn a_document_that_names_no_service_is_not_stored() {
         assert!(error.contains(&format!("no usable {field}:")), "{error}");
     }
     assert_eq!(bench.store.list().await.unwrap(), BTreeSet::new());
-}
-
-#[tokio::test]
-async fn the_lease_item_changes_only_for_its_owner_and_for_who_saw_it_last() {
-    let bench = Bench::new().await;
-    let lease = DynamoLease::new(bench.client.clone(), bench.tables.state.clone(), OPERATION);
-    assert_eq!(lease.read().await.unwrap(), None);
-    assert_eq!(lease.take("a", None).await.unwrap(), Taken::Epoch(1));
-    assert_eq!(lease.take("b", None).await.unwrap(), Taken::Lost, "it is not free any more");
-    let seen = lease.read().await.unwrap().unwrap();
-    assert_eq!((seen.epoch, seen.holder.as_str(), seen.released), (1, "a", false));
-
-    assert_eq!(lease.renew("a", 1).await.unwrap(), Renewal::Done);
-    assert_eq!(lease.renew("a", 2).await.unwrap(), Renewal::Lost);
-    assert_eq!(lease.renew("b", 1).await.unwrap(), Renewal::Lost);
-    assert_eq!(lease.take("b", Some(&seen)).await.unwrap(), Taken::Lost, "it has beaten since");
-
-    let seen = lease.read().await.unwrap().unwrap();
-    assert_eq!(lease.take("b", Some(&seen)).await.unwrap(), Taken::Epoch(2));
-    assert_eq!(lease.renew("a", 1).await.unwrap(), Renewal::Lost);
-    assert_eq!(lease.release("a", 1).await.unwrap(), Renewal::Lost);
-    assert_eq!(lease.release("b", 2).await.unwrap(), Renewal::Done);
-    assert_eq!(lease.renew("b", 2).await.unwrap(), Renewal::Lost, "given up is given up");
-
-    let seen = lease.read().await.unwrap().unwrap();
-    assert!(seen.released);
-    let (one, other) = tokio::join!(lease.take("c", Some(&seen)), lease.take("d", Some(&seen)));
-    let mut both = [one.unwrap(), other.unwrap()];
-    both.sort_by_key(|taken| *taken == Taken::Lost);
-    assert_eq!(both, [Taken::Epoch(3), Taken::Lost]);
-    assert!(!lease.read().await.unwrap().unwrap().released);
 }
 
 #[tokio::test]

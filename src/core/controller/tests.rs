@@ -679,7 +679,7 @@ async fn an_effect_that_is_repeated_is_announced_again_under_this_runs_condition
 /// The whole loop under way.
 struct Running {
     fake: Arc<Fake>,
-    lease: watch::Sender<Option<Permit>>,
+    lease: watch::Sender<Permits>,
     hints: mpsc::Sender<ServiceKey>,
     views: watch::Receiver<Arc<Snapshot>>,
     heartbeat: Arc<Heartbeat>,
@@ -691,7 +691,7 @@ struct Running {
 fn start(fake: Arc<Fake>) -> Running {
     let reconciler = reconciler(&fake);
     let clock = Arc::clone(&reconciler.clock);
-    let (lease, permit) = watch::channel(None);
+    let (lease, permits) = watch::channel(Permits { shards: ShardCount::ONE, held: BTreeMap::new() });
     let (hints, hinted) = mpsc::channel(8);
     let (snapshots, views) = watch::channel(Arc::default());
     let heartbeat = Arc::<Heartbeat>::default();
@@ -704,7 +704,7 @@ fn start(fake: Arc<Fake>) -> Running {
     };
     let controller = Controller {
         reconciler: Arc::new(reconciler),
-        permit,
+        permits,
         hints: hinted,
         snapshots,
         heartbeat: Arc::clone(&heartbeat),
@@ -716,8 +716,15 @@ fn start(fake: Arc<Fake>) -> Running {
 
 impl Running {
     fn grant(&self, epoch: u64) {
-        let until = Arc::new(AtomicU64::new(u64::MAX));
-        self.lease.send_replace(Some(Permit::new(epoch, until, Arc::clone(&self.clock))));
+        self.grant_shards(ShardCount::ONE, &[(0, epoch)]);
+    }
+    fn grant_shards(&self, shards: ShardCount, epochs: &[(u16, u64)]) {
+        let permit = |epoch| Permit::new(epoch, Arc::new(AtomicU64::new(u64::MAX)), Arc::clone(&self.clock));
+        let held = epochs.iter().map(|(shard, epoch)| (Shard(*shard), permit(*epoch))).collect();
+        self.lease.send_replace(Permits { shards, held });
+    }
+    fn recalls(&self) -> usize {
+        self.fake.log().iter().filter(|line| *line == "recall").count()
     }
 }
 
@@ -743,14 +750,65 @@ async fn nothing_is_read_without_a_lease_and_nothing_remembered_across_two() {
     let reads = running.fake.inner().reads;
     assert!((20..=40).contains(&reads), "{reads} passes in a minute at a poll of 2 s");
     assert!(running.views.borrow().services.contains_key(&key));
-    running.lease.send_replace(None);
+    running.grant_shards(ShardCount::ONE, &[]);
     secs(60).await;
     assert!(running.fake.inner().reads <= reads + 1);
-    assert!(!running.views.borrow().leading && running.views.borrow().services.is_empty());
+    assert!(running.views.borrow().shards_held == 0 && running.views.borrow().services.is_empty());
     running.grant(2);
     secs(10).await;
-    let recalls = running.fake.log().iter().filter(|line| *line == "recall").count();
-    assert_eq!(recalls, 2, "once for each lease");
+    assert_eq!(running.recalls(), 2, "once for each lease");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_shard_takes_its_services_along_and_no_others() {
+    let two = ShardCount::new(2).unwrap();
+    let fake = Arc::<Fake>::default();
+    let keys: Vec<ServiceKey> = ["one", "two", "three", "four", "five"].map(|name| fake.ask(name)).to_vec();
+    let (zero, one): (Vec<ServiceKey>, Vec<ServiceKey>) =
+        keys.into_iter().partition(|key| two.shard_of(key) == Shard(0));
+    assert!(!zero.is_empty() && !one.is_empty());
+    script(|input| wait(input.facts.clone()));
+    let running = start(fake);
+    running.grant_shards(two, &[(0, 1), (1, 1)]);
+    secs(10).await;
+    assert_eq!(running.views.borrow().services.len(), 5);
+    assert_eq!((running.views.borrow().shards_held, running.views.borrow().shards), (2, 2));
+
+    let recalls = running.recalls();
+    running.grant_shards(two, &[(1, 1)]);
+    secs(10).await;
+    let shown = |running: &Running| running.views.borrow().services.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(shown(&running).len(), one.len());
+    assert!(one.iter().all(|key| shown(&running).contains(key)));
+    assert_eq!(running.recalls(), recalls, "the others are remembered");
+    running.hints.send(zero[0].clone()).await.unwrap();
+    secs(10).await;
+    assert!(!shown(&running).contains(&zero[0]), "a hint about another's service wakes nobody");
+
+    running.grant_shards(two, &[(0, 3), (1, 1)]);
+    secs(10).await;
+    assert_eq!(shown(&running).len(), 5);
+    assert_eq!(running.recalls(), recalls + zero.len(), "what came back is read anew, and nothing else");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_effect_is_sent_under_the_epoch_of_its_services_shard() {
+    let two = ShardCount::new(2).unwrap();
+    let fake = Arc::<Fake>::default();
+    let keys: Vec<ServiceKey> = ["one", "two", "three", "four", "five"].map(|name| fake.ask(name)).to_vec();
+    let epochs = Arc::new(Mutex::new(BTreeMap::new()));
+    let seen = Arc::clone(&epochs);
+    script(move |input| {
+        seen.lock().unwrap().insert(input.key.clone(), input.epoch);
+        wait(input.facts.clone())
+    });
+    let running = start(fake);
+    running.grant_shards(two, &[(0, 7), (1, 4)]);
+    secs(10).await;
+    for key in keys {
+        let epoch = if two.shard_of(&key) == Shard(0) { 7 } else { 4 };
+        assert_eq!(epochs.lock().unwrap().get(&key), Some(&epoch), "{key}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

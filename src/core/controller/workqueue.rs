@@ -145,11 +145,13 @@ impl<K: Ord + Clone> Workqueue<K> {
         self.open_lanes().filter_map(|lane| self.first(lane)).map(|(at_ms, _)| *at_ms).min()
     }
 
-    /// Forgets everything that waits; runs go on, and nothing is held for after them.
-    pub fn clear(&mut self) {
-        self.waiting.clear();
-        self.lanes.values_mut().for_each(BTreeSet::clear);
-        self.running.values_mut().for_each(|running| running.held = None);
+    /// Forgets every other key that waits; runs go on, and nothing is held for after those of other keys.
+    pub fn retain(&mut self, keep: impl Fn(&K) -> bool) {
+        self.waiting.retain(|key, _| keep(key));
+        self.lanes.values_mut().for_each(|lane| lane.retain(|(_, key)| keep(key)));
+        for (_, running) in self.running.iter_mut().filter(|(key, _)| !keep(key)) {
+            running.held = None;
+        }
     }
 
     /// How many keys wait, due or not.

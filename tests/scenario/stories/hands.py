@@ -1,7 +1,8 @@
-"""Two daemons on one table: one acts, the other stands by."""
+"""Several daemons on one table: each service has one that acts."""
 
 from __future__ import annotations
 
+import itertools
 import time
 
 from harness import LEASE_TTL, Call, Daemon, check, holds_for, until
@@ -16,7 +17,9 @@ SLACK = 1.5
 def two_daemons(stage: Stage) -> str:
     world = stage.installation("pair")
     strategies = {"canary": {"canary": {"weight": 10, "bake": "6s"}}}
-    first, second = world.daemon.start(), _second(stage, world)
+    # One shard has one owner: a daemon that comes back does not take it from the other.
+    world.daemon.shards = 1
+    first, second = world.daemon.start(), _mate(world, "pairmate", shards=1)
     subject = world.subject("pairrel", strategies=strategies, releaseMayChoose=["canary"])
     try:
         stable = subject.first_release()
@@ -55,8 +58,44 @@ def two_daemons(stage: Stage) -> str:
         second.end()
 
 
-def _second(stage: Stage, world: World) -> Daemon:
-    daemon = Daemon(world.pointsman, world.directory, world.sandbox.endpoint, world.tables, "pairmate", world.answers)
+#: By the hash of `scenario/<name>` these lie in shards 0, 2 and 3 of 4.
+TRIO = ("trioa", "triob", "triod")
+
+
+@story("three daemons share the services; what one of them had goes on when it is killed")
+def three_daemons(stage: Stage) -> str:
+    world = stage.installation("trio")
+    world.daemon.shards = 4
+    daemons = [world.daemon.start(), _mate(world, "triomate", shards=4), _mate(world, "triothird", shards=4)]
+    strategies = {"canary": {"canary": {"weight": 10, "bake": "6s"}}}
+    subjects = [world.subject(name, strategies=strategies, releaseMayChoose=["canary"]) for name in TRIO]
+    try:
+        for subject in subjects:
+            subject.first_release()
+        requests = [subject.desire(subject.revision()) for subject in subjects]
+        for subject in subjects:
+            subject.await_phase("Baking", weight=10)
+        owners = {subject.moves()[-1].access_key for subject in subjects}
+        check(len(owners) > 1, f"more than one daemon should act, only this one did: {owners}")
+
+        killed = next(daemon for daemon in daemons if daemon.access_key == subjects[0].moves()[-1].access_key)
+        killed.kill()
+        for subject, request in zip(subjects, requests):
+            outcome = subject.await_outcome(request)
+            check(outcome["outcome"] == "Succeeded", f"the release should have succeeded: {outcome}")
+            subject.await_settled()
+        for subject in subjects:
+            turns = [key for key, _ in itertools.groupby(call.access_key for call in subject.moves())]
+            check(len(turns) == len(set(turns)), f"{subject.name}: a daemon acted again after another: {turns}")
+        return f"{len(owners)} daemons acted on {len(subjects)} services"
+    finally:
+        for daemon in daemons:
+            daemon.end()
+
+
+def _mate(world: World, name: str, shards: int) -> Daemon:
+    daemon = Daemon(world.pointsman, world.directory, world.sandbox.endpoint, world.tables, name, world.answers)
+    daemon.shards = shards
     return daemon.start()
 
 
