@@ -26,7 +26,7 @@ ALLOWED = frozenset(
     )
 )
 #: The longest that one call of a daemon may take, by its configuration, in seconds: then it has given it up.
-OPERATION = 1.5
+OPERATION = 2.0
 #: A write that passed the lease gate leaves a process that goes on at most so many seconds later.
 TIED_GRACE = 0.5
 #: Effects of faults after which a client knows nothing.

@@ -16,7 +16,7 @@ from subject import Subject
 #: Weights count as in force on every node after this, in seconds.
 PROPAGATION = 0.5
 #: For one release with all its disturbances, in seconds. Whoever waits longer has found a release that does not end.
-RELEASE_TIMEOUT = 150.0
+RELEASE_TIMEOUT = 240.0
 #: Watched time for a candidate to come up; shorter for one that never will.
 PREPARE, PREPARE_IN_VAIN = "120s", "6s"
 #: Calls of a first release that can change something: create, test route, weight, primary.

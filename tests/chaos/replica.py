@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Optional
 
 from harness import Process, Tables, check, daemon_arguments
-from monitor import Life, Tie
+from monitor import OPERATION, Life, Tie
 from relay import Relay
-from schedule import LEASE_TTL
+from schedule import LEASE_RENEW, LEASE_TTL
 
 #: Access key ids of daemons begin so.
 KEY_PREFIX = "AKIDPM"
@@ -31,8 +31,8 @@ log = "pretty"
 
 [lease]
 ttl = "{LEASE_TTL:g}s"
-renew = "400ms"
-operation = "1500ms"
+renew = "{1000 * LEASE_RENEW:.0f}ms"
+operation = "{1000 * OPERATION:.0f}ms"
 margin = "400ms"
 """
 

@@ -6,16 +6,16 @@ import random
 from dataclasses import dataclass
 from typing import Optional
 
-#: Lease time-to-live of the daemons, in seconds.
-LEASE_TTL = 3.0
+#: Lease time-to-live of the daemons, and how often they renew it, in seconds.
+LEASE_TTL, LEASE_RENEW = 4.0, 0.5
 #: `waits.quietAfterUnknown` of all services, in seconds. No task set is deleted earlier than this after a
 #: take-over or an answer that never came.
 QUIET_AFTER_UNKNOWN = 6.0
 #: The longest that a daemon stands still. Its write may be one that passed the lease gate before the stop; a successor
-#: takes over after LEASE_TTL at the earliest (less one renewal of 0.4 s) and deletes nothing for QUIET_AFTER_UNKNOWN
-#: after that: 3.0 - 0.4 + 6.0 = 8.6 s. On AWS the quiet time is 15 minutes and signatures end after five.
-STOP_MAX = 7.0
-#: The longest that a call is held back or a path is silent, by the same arithmetic.
+#: takes over LEASE_TTL after the last renewal at the earliest and deletes nothing for QUIET_AFTER_UNKNOWN after that:
+#: 4.0 - 0.5 + 6.0 = 9.5 s. On AWS the quiet time is 15 minutes and signatures end after five.
+STOP_MAX = 8.0
+#: The longest that a call is held back or a path is silent: a living owner waits QUIET_AFTER_UNKNOWN alone.
 LATE_MAX = 5.0
 
 #: How often each kind comes up, relative to the others.

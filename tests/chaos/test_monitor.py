@@ -137,7 +137,7 @@ class TheMonitor(unittest.TestCase):
         calls[6] = replace(calls[6], ended=13.5)
         self.assertEqual(found(calls), {"one call at a time"})
         self.assertEqual(found(calls, lives=[Life(FIRST, 0.0, 12.5)]), set())
-        calls[6] = replace(calls[6], began=11.4)
+        calls[6] = replace(calls[6], began=10.9)
         self.assertEqual(found(calls), set())
 
     def test_flags_a_write_after_another_owner_has_come(self):

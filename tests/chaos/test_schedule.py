@@ -3,7 +3,7 @@
 import unittest
 from collections import Counter
 
-from schedule import LATE_MAX, LEASE_TTL, QUIET_AFTER_UNKNOWN, STOP_MAX, WEIGHTS, plan
+from schedule import LATE_MAX, LEASE_RENEW, LEASE_TTL, QUIET_AFTER_UNKNOWN, STOP_MAX, WEIGHTS, plan
 
 KINDS = tuple(WEIGHTS)
 
@@ -27,7 +27,8 @@ class ThePlan(unittest.TestCase):
                 self.assertTrue(LEASE_TTL < one.lasts <= STOP_MAX, one)
             if one.kind in ("hold", "silent"):
                 self.assertLessEqual(one.lasts, LATE_MAX, one)
-        self.assertLess(STOP_MAX, LEASE_TTL - 0.4 + QUIET_AFTER_UNKNOWN)
+        self.assertLess(STOP_MAX, LEASE_TTL - LEASE_RENEW + QUIET_AFTER_UNKNOWN)
+        self.assertLess(LATE_MAX, QUIET_AFTER_UNKNOWN)
 
     def test_means_every_replica_and_the_owner(self):
         meant = Counter(one.replica for one in plan(5, 2_000, 3, 2.0, KINDS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import threading
 import time
 from collections import Counter
@@ -38,16 +39,13 @@ class Unrest:
         self.losses: list[tuple[float, str]] = []
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(AT_ONCE)
-        self._background: list[tuple[int, str]] = []
+        #: No more faults of the background.
+        self._calm = threading.Event()
 
     def carry_out(self, plan: list[Disturbance], over: Callable[[], bool]) -> None:
         """Does what the plan says, until it ends or `over` says so."""
-        for effect, percent in (("throttle", self._options.throttle), ("serverError", self._options.errors)):
-            if percent:
-                rule = self._fleet.sandbox.arm(
-                    "*", effect, accessKey=DAEMONS, perMille=10 * percent, seed=self._options.seed
-                )
-                self._background.append((rule, effect))
+        weather = threading.Thread(target=self._bursts, name="faults", daemon=True)
+        weather.start()
         began, under_way = time.monotonic(), list[Future]()
         for disturbance in plan:
             while time.monotonic() - began < disturbance.at and not over():
@@ -57,14 +55,32 @@ class Unrest:
             under_way.append(self._pool.submit(self._one, disturbance))
         for one in under_way:
             one.result()
+        self._calm.set()
+        weather.join()
+
+    def _bursts(self) -> None:
+        """A share of all calls is throttled, another fails; then none for as long."""
+        shares = {"throttle": self._options.throttle, "serverError": self._options.errors}
+        for burst in itertools.count():
+            if self._calm.is_set():
+                return
+            rules = {
+                self._fleet.sandbox.arm(
+                    "*", effect, accessKey=DAEMONS, perMille=10 * percent, seed=self._options.seed + burst
+                ): effect
+                for effect, percent in shares.items()
+                if percent
+            }
+            self._calm.wait(self._options.burst)
+            for rule, effect in rules.items():
+                self._disarm(rule, effect)
+            self._calm.wait(self._options.burst)
 
     def end(self) -> None:
         """Everything is as before: daemons run, paths are open, no fault is armed."""
         self._stop.set()
         self._pool.shutdown(wait=True)
-        for rule, effect in self._background:
-            self._disarm(rule, effect)
-        self._background.clear()
+        self._calm.set()
         for replica in self._fleet.replicas:
             if replica.process is None:
                 replica.start()
