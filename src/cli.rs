@@ -20,7 +20,7 @@ use crate::demo::DemoArgs;
 use crate::ports::{Clock, StoreError};
 use crate::records::{ServiceKey, Span};
 use crate::sandbox::plane::PlaneSettings;
-use crate::sandbox::{self, SandboxSettings};
+use crate::sandbox::{self, LocalFunction, SandboxSettings};
 use crate::store::{DynamoStore, RecordError, RecordKind, Tables};
 
 pub mod apply;
@@ -138,6 +138,10 @@ pub struct SandboxArgs {
     /// Append every call to this file, as JSON lines.
     #[arg(long)]
     call_log: Option<PathBuf>,
+    /// A Lambda function that is a local command, its event on standard input and its result on
+    /// standard output; one word `file.py` or `file.py:function` is a Python file. Repeatable.
+    #[arg(long = "function", value_name = "NAME=COMMAND")]
+    functions: Vec<LocalFunction>,
     /// Mutant for tests of tests: thousandths of requests that go to a target group of weight 0.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     leak_per_mille: u32,
@@ -314,10 +318,18 @@ async fn run_daemon(args: &ConfigArgs) -> Result<u8, CliError> {
 }
 
 async fn serve_sandbox(args: SandboxArgs) -> Result<u8, CliError> {
-    let SandboxArgs { port, speed, account, region, throttling, call_log, leak_per_mille } = args;
+    let SandboxArgs { port, speed, account, region, throttling, call_log, functions, leak_per_mille } = args;
     let plane = PlaneSettings { leak_per_mille, ..PlaneSettings::default() };
-    let settings =
-        SandboxSettings { port, speed, account, region: region.clone(), throttling, call_log, plane };
+    let settings = SandboxSettings {
+        port,
+        speed,
+        account,
+        region: region.clone(),
+        throttling,
+        call_log,
+        plane,
+        functions,
+    };
     let ended = sandbox::run(settings, until_terminated(), |sandbox| {
         println!("sandbox ready: export AWS_ENDPOINT_URL={} AWS_REGION={region}", sandbox.endpoint());
     });

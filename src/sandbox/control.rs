@@ -6,6 +6,7 @@
 //! | `GET /_sandbox/calls?after=N&limit=M&waitMillis=W` | the call log after record N; waits up to W for one |
 //! | `GET`, `POST`, `DELETE /_sandbox/faults`, `DELETE /_sandbox/faults/{id}` | list, arm and take away fault rules |
 //! | `POST /_sandbox/tasks/{id}/kill` | a task's container dies |
+//! | `PUT /_sandbox/functions/{name}` | a Lambda function that is a local command: `{"command": […], "timeoutSeconds": 3}` |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use super::call_log::{CallLog, CallRecord};
 use super::faults::{ArmedFault, FaultRule, Faults};
 use super::heart::Heart;
+use super::lambda::{Lambda, LocalFunction};
 
 /// Records given in one answer at most.
 const CALLS_MAX: usize = 2_000;
@@ -33,6 +35,7 @@ pub(super) struct Control {
     pub(super) faults: Arc<Faults>,
     pub(super) log: Arc<CallLog>,
     pub(super) heart: Arc<Heart>,
+    pub(super) lambda: Arc<Lambda>,
     pub(super) about: Arc<Value>,
 }
 
@@ -43,6 +46,7 @@ pub(super) fn router(control: Control) -> Router {
         .route("/_sandbox/faults", get(faults).post(arm).delete(disarm_all))
         .route("/_sandbox/faults/{id}", delete(disarm))
         .route("/_sandbox/tasks/{id}/kill", post(kill))
+        .route("/_sandbox/functions/{name}", put(add_function))
         .with_state(control)
 }
 
@@ -109,5 +113,17 @@ async fn kill(State(control): State<Control>, Path(id): Path<String>) -> Respons
         Json(json!({"killed": id})).into_response()
     } else {
         refuse(StatusCode::NOT_FOUND, format_args!("no task to kill has the id {id}"))
+    }
+}
+
+async fn add_function(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+    Json(function): Json<LocalFunction>,
+) -> Response {
+    let function = LocalFunction { name, ..function };
+    match control.lambda.add_local(&function) {
+        Ok(()) => (StatusCode::CREATED, Json(json!({"function": function.name}))).into_response(),
+        Err(error) => refuse(StatusCode::BAD_REQUEST, error),
     }
 }

@@ -268,11 +268,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::sandbox::wire::Service;
+    use crate::sandbox::wire::{Caller, Service};
 
     async fn call(db: &DynamoDb, operation: &str, input: Value) -> Result<Value, Refusal> {
         let operation = operation.to_owned();
-        db.call(Request { service: Service::DynamoDb, operation, input, stale_versions: 0 }).await
+        let caller = Caller::default();
+        db.call(Request { service: Service::DynamoDb, operation, input, stale_versions: 0, caller }).await
     }
 
     async fn with_stream() -> (DynamoDb, String) {

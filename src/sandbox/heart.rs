@@ -295,9 +295,7 @@ impl Backend for Heart {
             Service::Ecs => Api::Ecs,
             Service::Elb => Api::Elb,
             Service::CloudWatch => Api::CloudWatch,
-            Service::DynamoDb | Service::DynamoDbStreams | Service::Sts => {
-                return Err(Refusal::unknown_operation(&request.operation));
-            }
+            _ => return Err(Refusal::unknown_operation(&request.operation)),
         };
         if request.stale_versions > 0 && !is_mutating(&request.operation) {
             let versions = request.stale_versions;
