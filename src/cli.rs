@@ -20,7 +20,7 @@ use crate::demo::DemoArgs;
 use crate::ports::{Clock, StoreError};
 use crate::records::{ServiceKey, Span};
 use crate::sandbox::plane::PlaneSettings;
-use crate::sandbox::{self, Conditions, ConditionsChange, Profile, SandboxSettings};
+use crate::sandbox::{self, Conditions, ConditionsChange, LocalFunction, Profile, SandboxSettings};
 use crate::store::{DynamoStore, RecordError, RecordKind, Tables};
 
 pub mod apply;
@@ -159,6 +159,10 @@ pub struct SandboxArgs {
     /// Append every call to this file, as JSON lines.
     #[arg(long)]
     call_log: Option<PathBuf>,
+    /// A Lambda function that is a local command, its event on standard input and its result on
+    /// standard output; one word `file.py` or `file.py:function` is a Python file. Repeatable.
+    #[arg(long = "function", value_name = "NAME=COMMAND")]
+    functions: Vec<LocalFunction>,
     /// Mutant for tests of tests: thousandths of requests that go to a target group of weight 0.
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     leak_per_mille: Option<u32>,
@@ -347,9 +351,10 @@ async fn serve_sandbox(args: SandboxArgs) -> Result<u8, CliError> {
     };
     let weather = Conditions::of(args.weather).changed(change);
     let weather = weather.map_err(|bad| CliError::Usage(bad.to_string()))?;
-    let SandboxArgs { port, speed, account, region, call_log, .. } = args;
+    let SandboxArgs { port, speed, account, region, call_log, functions, .. } = args;
     let plane = PlaneSettings::default();
-    let settings = SandboxSettings { port, speed, account, region: region.clone(), weather, call_log, plane };
+    let settings =
+        SandboxSettings { port, speed, account, region: region.clone(), weather, call_log, plane, functions };
     let ended = sandbox::run(settings, until_terminated(), |sandbox| {
         println!("sandbox ready: export AWS_ENDPOINT_URL={} AWS_REGION={region}", sandbox.endpoint());
     });

@@ -12,6 +12,8 @@ mod dynamodb;
 pub mod faults;
 mod front;
 mod heart;
+mod lambda;
+mod messages;
 pub mod metrics;
 pub mod plane;
 mod sts;
@@ -43,8 +45,11 @@ use self::dynamodb::DynamoDb;
 use self::faults::{FaultRule, Faults};
 use self::front::Front;
 use self::heart::Heart;
+use self::lambda::Lambda;
+pub use self::lambda::LocalFunction;
+use self::messages::Messages;
 use self::plane::{Plane, PlaneSettings};
-use self::sts::Sts;
+use self::sts::{Sessions, Sts};
 use self::throttle::Throttle;
 use self::weather::Weather;
 pub use self::weather::{BadConditions, Conditions, ConditionsChange, Profile};
@@ -55,6 +60,8 @@ use crate::world::{Runtime, Tuning};
 const TTL_SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Reports of the data plane that may wait for the heart before their senders do.
 const REPORTS_MAX: usize = 1_024;
+/// Events that may wait for their functions; what is beyond is dropped.
+const INVOCATIONS_MAX: usize = 1_000;
 /// How long the parts may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -76,6 +83,8 @@ pub struct SandboxSettings {
     /// The data plane. Its speed is replaced by that of the sandbox, its nodes, propagation and leak by
     /// those of the weather.
     pub plane: PlaneSettings,
+    /// Lambda functions that are there from the start.
+    pub functions: Vec<LocalFunction>,
 }
 
 impl Default for SandboxSettings {
@@ -88,6 +97,7 @@ impl Default for SandboxSettings {
             weather: Conditions::of(Profile::Calm),
             call_log: None,
             plane: PlaneSettings::default(),
+            functions: Vec::new(),
         }
     }
 }
@@ -116,6 +126,15 @@ pub enum SandboxError {
     /// The `DynamoDB` engine does not start.
     #[error("cannot start the DynamoDB engine")]
     DynamoDb(#[source] dynoxide::DynoxideError),
+    /// A function that was given cannot be one.
+    #[error("cannot add the function {name}")]
+    Function {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: crate::world::ApiError,
+    },
 }
 
 /// A running sandbox. Dropping it stops it in the background; [`Sandbox::stop`] waits for that.
@@ -153,6 +172,15 @@ impl Sandbox {
         let dynamodb = DynamoDb::in_memory(&settings.account, &settings.region, Arc::clone(&weather));
         let dynamodb = Arc::new(dynamodb.map_err(SandboxError::DynamoDb)?);
         parts.spawn(sweep_expired(Arc::clone(&dynamodb), stop.clone()));
+        let (invocations, invoked) = mpsc::channel(INVOCATIONS_MAX);
+        let place = (settings.region.as_str(), settings.account.as_str(), endpoint.as_str());
+        let lambda = Arc::new(Lambda::new(place, settings.speed, invocations.clone(), stop.clone()));
+        for function in &settings.functions {
+            let failed = |source| SandboxError::Function { name: function.name.clone(), source };
+            lambda.add_local(function).map_err(failed)?;
+        }
+        parts.spawn(Arc::clone(&lambda).work(invoked));
+        let messages = Arc::new(Messages::new(&endpoint, &settings.region, &settings.account, invocations));
         let (heart, plane) = start_heart(&settings, &faults, &weather, &stop, &parts);
         let about = Arc::new(json!({
             "endpoint": endpoint,
@@ -166,10 +194,15 @@ impl Sandbox {
             heart: Arc::clone(&heart),
             plane: Arc::clone(&plane),
             weather: Arc::clone(&weather),
+            lambda: Arc::clone(&lambda),
             about,
         };
+        let sessions = Arc::new(Sessions::default());
+        let mut backends = backends(&heart, &dynamodb, &messages, &settings.account, &sessions);
+        backends.insert(Service::Lambda, lambda);
         let front = Arc::new(Front {
-            backends: backends(&heart, &dynamodb, &settings.account),
+            backends,
+            sessions,
             faults: Arc::clone(&faults),
             throttle: Throttle::default(),
             weather: Arc::clone(&weather),
@@ -295,11 +328,14 @@ fn apply_weather(plane: &Plane, now: &Conditions) {
 fn backends(
     heart: &Arc<Heart>,
     dynamodb: &Arc<DynamoDb>,
+    messages: &Arc<Messages>,
     account: &str,
+    sessions: &Arc<Sessions>,
 ) -> BTreeMap<Service, Arc<dyn Backend>> {
     let heart = |service| (service, Arc::clone(heart) as Arc<dyn Backend>);
     let dynamodb = |service| (service, Arc::clone(dynamodb) as Arc<dyn Backend>);
-    let sts: Arc<dyn Backend> = Arc::new(Sts { account: account.to_owned() });
+    let messages = |service| (service, Arc::clone(messages) as Arc<dyn Backend>);
+    let sts: Arc<dyn Backend> = Arc::new(Sts { account: account.to_owned(), sessions: Arc::clone(sessions) });
     BTreeMap::from([
         heart(Service::Ecs),
         heart(Service::Elb),
@@ -307,6 +343,9 @@ fn backends(
         dynamodb(Service::DynamoDb),
         dynamodb(Service::DynamoDbStreams),
         (Service::Sts, sts),
+        messages(Service::Sqs),
+        messages(Service::Sns),
+        messages(Service::Events),
     ])
 }
 

@@ -35,6 +35,9 @@ pub struct CallRecord {
     pub access_key: Option<String>,
     /// Application id of the caller's user agent.
     pub app: Option<String>,
+    /// ARN of the assumed role that called, where the sandbox's STS handed out the access key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
     /// Service.
     pub service: Service,
     /// Operation.
@@ -118,6 +121,7 @@ impl CallLog {
             millis: i64::try_from(ending.ended.duration_since(ending.began).as_millis()).unwrap_or(i64::MAX),
             access_key: call.caller.access_key.clone(),
             app: call.caller.app.clone(),
+            principal: call.caller.principal.clone(),
             service: call.service,
             operation: call.operation.clone(),
             mutating,

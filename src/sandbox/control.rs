@@ -7,6 +7,7 @@
 //! | `GET`, `POST`, `DELETE /_sandbox/faults`, `DELETE /_sandbox/faults/{id}` | list, arm and take away fault rules |
 //! | `GET`, `PATCH /_sandbox/weather` | the conditions; changes those that are named |
 //! | `POST /_sandbox/tasks/{id}/kill`, `/pause`, `/resume` | a task's container dies, freezes, goes on |
+//! | `PUT /_sandbox/functions/{name}` | a Lambda function that is a local command: `{"command": […], "timeoutSeconds": 3}` |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use super::call_log::{CallLog, CallRecord};
 use super::faults::{ArmedFault, FaultRule, Faults};
 use super::heart::Heart;
+use super::lambda::{Lambda, LocalFunction};
 use super::plane::Plane;
 use super::weather::{Conditions, ConditionsChange, Weather};
 
@@ -38,6 +40,7 @@ pub(super) struct Control {
     pub(super) heart: Arc<Heart>,
     pub(super) plane: Arc<Plane>,
     pub(super) weather: Arc<Weather>,
+    pub(super) lambda: Arc<Lambda>,
     pub(super) about: Arc<Value>,
 }
 
@@ -51,6 +54,7 @@ pub(super) fn router(control: Control) -> Router {
         .route("/_sandbox/tasks/{id}/kill", post(kill))
         .route("/_sandbox/tasks/{id}/pause", post(pause))
         .route("/_sandbox/tasks/{id}/resume", post(resume))
+        .route("/_sandbox/functions/{name}", put(add_function))
         .with_state(control)
 }
 
@@ -150,5 +154,17 @@ fn freeze(control: &Control, id: &str, frozen: bool) -> Response {
         Json(json!({"task": id, "paused": frozen})).into_response()
     } else {
         refuse(StatusCode::NOT_FOUND, format_args!("no running task has the id {id}"))
+    }
+}
+
+async fn add_function(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+    Json(function): Json<LocalFunction>,
+) -> Response {
+    let function = LocalFunction { name, ..function };
+    match control.lambda.add_local(&function) {
+        Ok(()) => (StatusCode::CREATED, Json(json!({"function": function.name}))).into_response(),
+        Err(error) => refuse(StatusCode::BAD_REQUEST, error),
     }
 }

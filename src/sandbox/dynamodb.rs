@@ -351,11 +351,12 @@ mod tests {
 
     use super::*;
     use crate::sandbox::weather::{Conditions, Profile};
-    use crate::sandbox::wire::Service;
+    use crate::sandbox::wire::{Caller, Service};
 
     async fn call(db: &DynamoDb, operation: &str, input: Value) -> Result<Value, Refusal> {
         let operation = operation.to_owned();
-        db.call(Request { service: Service::DynamoDb, operation, input, stale_versions: 0 }).await
+        let caller = Caller::default();
+        db.call(Request { service: Service::DynamoDb, operation, input, stale_versions: 0, caller }).await
     }
 
     fn weather(stale_versions: u32) -> Arc<Weather> {

@@ -347,6 +347,8 @@ pub(super) fn throttled(service: Service) -> Refusal {
             "The level of configured provisioned throughput for the table was exceeded.",
             400,
         ),
+        Service::Lambda => Refusal::new("TooManyRequestsException", "Rate Exceeded.", 429),
+        Service::Sqs => Refusal::new("RequestThrottled", "Rate exceeded", 403),
         _ => Refusal::new("ThrottlingException", "Rate exceeded", 400),
     }
 }
@@ -379,7 +381,10 @@ fn transaction_conflict(call: &Call) -> Refusal {
 fn server_error(service: Service) -> Refusal {
     let code = match service {
         Service::Ecs => "ServerException",
-        Service::Elb | Service::Sts => "InternalFailure",
+        Service::Elb | Service::Sts | Service::Sqs => "InternalFailure",
+        Service::Lambda => "ServiceException",
+        Service::Sns => "InternalError",
+        Service::Events => "InternalException",
         Service::CloudWatch => "InternalServiceFault",
         Service::DynamoDb | Service::DynamoDbStreams => {
             "com.amazonaws.dynamodb.v20120810#InternalServerError"
@@ -389,8 +394,10 @@ fn server_error(service: Service) -> Refusal {
 }
 
 fn denied(call: &Call, account: &str) -> Refusal {
-    let status =
-        if matches!(call.service, Service::Elb | Service::Sts | Service::CloudWatch) { 403 } else { 400 };
+    let status = match call.service {
+        Service::Elb | Service::Sts | Service::CloudWatch | Service::Lambda | Service::Sns => 403,
+        Service::Ecs | Service::DynamoDb | Service::DynamoDbStreams | Service::Sqs | Service::Events => 400,
+    };
     let action = format!("{}:{}", call.service.iam_prefix(), call.operation);
     let message = format!("User: arn:aws:iam::{account}:user/sandbox is not authorized to perform: {action}");
     Refusal::new("AccessDeniedException", message, status)

@@ -25,6 +25,7 @@ use tower::ServiceExt as _;
 use super::call_log::{CallLog, Ending};
 use super::clock;
 use super::faults::{Cut, Faults, Plan, throttled};
+use super::sts::Sessions;
 use super::throttle::Throttle;
 use super::weather::Weather;
 use super::wire::{self, BODY_BYTES_MAX, Backend, Call, Reading, Refusal, Service};
@@ -47,6 +48,8 @@ pub(super) struct Front {
     pub(super) throttle: Throttle,
     pub(super) weather: Arc<Weather>,
     pub(super) log: Arc<CallLog>,
+    /// Whose the access keys are that STS handed out.
+    pub(super) sessions: Arc<Sessions>,
     pub(super) control: Router,
 }
 
@@ -131,7 +134,11 @@ impl Front {
             return Ok(answer);
         }
         let call = match wire::read(&head, &body) {
-            Reading::Call(call) => *call,
+            Reading::Call(mut call) => {
+                let session = call.caller.access_key.as_deref().and_then(|key| self.sessions.principal(key));
+                call.caller.principal = session;
+                *call
+            }
             Reading::Refused(framing, refusal) => {
                 return Ok(wire::answer(&framing, &Err(refusal), &request_id()).map(Body::from));
             }
@@ -225,7 +232,8 @@ impl Front {
             return Err(Refusal::unknown_operation(&call.operation));
         };
         let (service, operation, input) = (call.service, call.operation.clone(), call.input.clone());
-        backend.call(wire::Request { service, operation, input, stale_versions }).await
+        let caller = call.caller.clone();
+        backend.call(wire::Request { service, operation, input, stale_versions, caller }).await
     }
 }
 
@@ -257,7 +265,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
 }
 
 /// A request id of AWS's form.
-fn request_id() -> String {
+pub(super) fn request_id() -> String {
     let hex = format!("{:032x}", rand::random::<u128>());
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

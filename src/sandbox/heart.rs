@@ -318,9 +318,7 @@ impl Backend for Heart {
             Service::Ecs => Api::Ecs,
             Service::Elb => Api::Elb,
             Service::CloudWatch => Api::CloudWatch,
-            Service::DynamoDb | Service::DynamoDbStreams | Service::Sts => {
-                return Err(Refusal::unknown_operation(&request.operation));
-            }
+            _ => return Err(Refusal::unknown_operation(&request.operation)),
         };
         let mutating = is_mutating(&request.operation);
         // By order of a fault rule, whatever its age; else by the weather.

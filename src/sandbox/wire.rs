@@ -18,6 +18,7 @@ use crate::world::ApiError;
 mod cbor;
 mod names;
 mod query;
+mod rest;
 
 /// The largest body read, unpacked: `DynamoDB`'s own limit of 16 MiB is the highest of all services here.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -38,21 +39,41 @@ pub enum Service {
     DynamoDbStreams,
     /// AWS Security Token Service.
     Sts,
+    /// AWS Lambda.
+    Lambda,
+    /// Amazon Simple Queue Service.
+    Sqs,
+    /// Amazon Simple Notification Service.
+    Sns,
+    /// Amazon `EventBridge`.
+    Events,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Ecs, Self::Elb, Self::CloudWatch, Self::DynamoDb, Self::DynamoDbStreams, Self::Sts];
+    pub const ALL: [Self; 10] = [
+        Self::Ecs,
+        Self::Elb,
+        Self::CloudWatch,
+        Self::DynamoDb,
+        Self::DynamoDbStreams,
+        Self::Sts,
+        Self::Lambda,
+        Self::Sqs,
+        Self::Sns,
+        Self::Events,
+    ];
 
-    /// As in `X-Amz-Target` and in the path of rpc-v2-cbor; the query-only services have none.
+    /// As in `X-Amz-Target` and in the path of rpc-v2-cbor; services of other protocols have none.
     fn target(self) -> Option<&'static str> {
         match self {
             Self::Ecs => Some("AmazonEC2ContainerServiceV20141113"),
             Self::CloudWatch => Some("GraniteServiceVersion20100801"),
             Self::DynamoDb => Some("DynamoDB_20120810"),
             Self::DynamoDbStreams => Some("DynamoDBStreams_20120810"),
-            Self::Elb | Self::Sts => None,
+            Self::Sqs => Some("AmazonSQS"),
+            Self::Events => Some("AWSEvents"),
+            Self::Elb | Self::Sts | Self::Lambda | Self::Sns => None,
         }
     }
 
@@ -62,7 +83,10 @@ impl Service {
             Self::Elb => Some(("2015-12-01", "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/")),
             Self::CloudWatch => Some(("2010-08-01", "http://monitoring.amazonaws.com/doc/2010-08-01/")),
             Self::Sts => Some(("2011-06-15", "https://sts.amazonaws.com/doc/2011-06-15/")),
-            Self::Ecs | Self::DynamoDb | Self::DynamoDbStreams => None,
+            Self::Sns => Some(("2010-03-31", "http://sns.amazonaws.com/doc/2010-03-31/")),
+            Self::Ecs | Self::DynamoDb | Self::DynamoDbStreams | Self::Lambda | Self::Sqs | Self::Events => {
+                None
+            }
         }
     }
 
@@ -74,6 +98,10 @@ impl Service {
             Self::CloudWatch => "cloudwatch",
             Self::DynamoDb | Self::DynamoDbStreams => "dynamodb",
             Self::Sts => "sts",
+            Self::Lambda => "lambda",
+            Self::Sqs => "sqs",
+            Self::Sns => "sns",
+            Self::Events => "events",
         }
     }
 }
@@ -85,6 +113,8 @@ pub struct Caller {
     pub access_key: Option<String>,
     /// Application id of the SDK's user agent (`AWS_SDK_UA_APP_ID`).
     pub app: Option<String>,
+    /// ARN of the role session that the access key belongs to, where the sandbox's STS handed it out.
+    pub principal: Option<String>,
 }
 
 /// One AWS API call, freed of its protocol.
@@ -113,6 +143,8 @@ pub struct Request {
     pub input: Value,
     /// For reads: answer as the service looked this many changes ago.
     pub stale_versions: u32,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// Answers the operations of one or more services.
@@ -159,6 +191,7 @@ enum Protocol {
     Json11,
     Query,
     Cbor,
+    Rest,
 }
 
 /// How the answer to a request must look.
@@ -190,6 +223,7 @@ pub fn read(head: &request::Parts, body: &[u8]) -> Reading {
     let input = unpacked(&head.headers, body).and_then(|body| match framing.protocol {
         Protocol::Json10 | Protocol::Json11 => read_json(&body),
         Protocol::Cbor => cbor::read(&body).map_err(|error| malformed(&error)),
+        Protocol::Rest => rest::read(head, &body),
         Protocol::Query => query::read_form(&form).map_err(|error| {
             Refusal::new("MalformedInput", error.to_string(), StatusCode::BAD_REQUEST.as_u16())
         }),
@@ -211,6 +245,11 @@ type Form = Vec<(String, String)>;
 
 /// Recognises protocol, service and operation; a form is read here because it carries all three.
 fn framing_of(head: &request::Parts, body: &[u8]) -> Option<(Framing, Form)> {
+    if let Some((service, operation)) = rest::route(&head.method, head.uri.path()) {
+        let framing =
+            Framing { protocol: Protocol::Rest, service: Some(service), operation: operation.to_owned() };
+        return Some((framing, Form::new()));
+    }
     if head.method != http::Method::POST {
         return None;
     }
@@ -291,15 +330,20 @@ fn caller(headers: &HeaderMap) -> Caller {
         .flat_map(str::split_whitespace)
         .find_map(|token| token.strip_prefix("app/"))
         .map(str::to_owned);
-    Caller { access_key, app }
+    Caller { access_key, app, principal: None }
 }
 
 /// Writes the answer in the shape that the request asked for.
 pub fn answer(framing: &Framing, result: &Result<Value, Refusal>, request_id: &str) -> Response<Bytes> {
+    if framing.protocol == Protocol::Rest {
+        return rest::answer(&framing.operation, result, request_id);
+    }
     let (status, content_type, body) = match (framing.protocol, result) {
         (Protocol::Json10 | Protocol::Json11, Ok(value)) => {
             (200, framing.content_type(), value.to_string().into())
         }
+        // Written above.
+        (Protocol::Rest, Ok(_)) => (200, framing.content_type(), Bytes::new()),
         (Protocol::Cbor, Ok(value)) => (200, framing.content_type(), cbor::write(value).into()),
         (Protocol::Query, Ok(value)) => {
             let xml = query::write_answer(&framing.operation, framing.namespace(), value, request_id);
@@ -336,6 +380,7 @@ impl Framing {
             Protocol::Json11 => "application/x-amz-json-1.1",
             Protocol::Query => "text/xml",
             Protocol::Cbor => "application/cbor",
+            Protocol::Rest => "application/json",
         }
     }
 
@@ -347,7 +392,7 @@ impl Framing {
     fn error_body(&self, refusal: &Refusal, request_id: &str) -> Bytes {
         let ApiError { message, status, .. } = &refusal.error;
         if self.protocol == Protocol::Query {
-            let code = query_code(refusal);
+            let code = self.query_code(refusal);
             return query::write_error(self.namespace(), code, message, *status < 500, request_id).into();
         }
         let mut body = (*refusal.members).clone();
@@ -362,11 +407,20 @@ impl Framing {
             return;
         }
         put(headers, "x-amzn-errortype", self.shape(refusal));
-        // CloudWatch once spoke the query protocol only: clients still know its errors by those codes.
-        if self.service == Some(Service::CloudWatch) {
+        // CloudWatch and SQS once spoke the query protocol only: clients still know their errors by
+        // those codes.
+        if matches!(self.service, Some(Service::CloudWatch | Service::Sqs)) {
             let side = if refusal.error.status < 500 { "Sender" } else { "Receiver" };
-            put(headers, "x-amzn-query-error", &format!("{};{side}", query_code(refusal)));
+            put(headers, "x-amzn-query-error", &format!("{};{side}", self.query_code(refusal)));
         }
+    }
+
+    /// The error's name in the query protocol.
+    fn query_code<'a>(&self, refusal: &'a Refusal) -> &'a str {
+        let code = refusal.error.code.as_str();
+        let own = if self.service == Some(Service::Sqs) { SQS_CODES } else { CLOUDWATCH_CODES };
+        let renamed = COMMON_CODES.iter().chain(own).find(|(shape, _)| *shape == code);
+        renamed.map_or(code, |(_, query)| query)
     }
 
     /// The error's name in the JSON and CBOR protocols: that of its shape.
@@ -379,13 +433,6 @@ impl Framing {
         let renamed = COMMON_CODES.iter().chain(CLOUDWATCH_CODES).find(|(_, query)| *query == code);
         renamed.map_or(code, |(shape, _)| shape)
     }
-}
-
-/// The error's name in the query protocol.
-fn query_code(refusal: &Refusal) -> &str {
-    let code = refusal.error.code.as_str();
-    let renamed = COMMON_CODES.iter().chain(CLOUDWATCH_CODES).find(|(shape, _)| *shape == code);
-    renamed.map_or(code, |(_, query)| query)
 }
 
 /// Shape name and query code of errors that every service has.
@@ -403,6 +450,21 @@ const CLOUDWATCH_CODES: &[(&str, &str)] = &[
     ("InvalidParameterValueException", "InvalidParameterValue"),
     ("LimitExceededFault", "LimitExceeded"),
     ("MissingRequiredParameterException", "MissingParameter"),
+];
+
+/// Shape name and query code of SQS's errors, where they differ (`awsQueryError` traits of its model).
+const SQS_CODES: &[(&str, &str)] = &[
+    ("BatchEntryIdsNotDistinct", "AWS.SimpleQueueService.BatchEntryIdsNotDistinct"),
+    ("BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong"),
+    ("EmptyBatchRequest", "AWS.SimpleQueueService.EmptyBatchRequest"),
+    ("InvalidBatchEntryId", "AWS.SimpleQueueService.InvalidBatchEntryId"),
+    ("MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight"),
+    ("PurgeQueueInProgress", "AWS.SimpleQueueService.PurgeQueueInProgress"),
+    ("QueueDeletedRecently", "AWS.SimpleQueueService.QueueDeletedRecently"),
+    ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"),
+    ("QueueNameExists", "QueueAlreadyExists"),
+    ("TooManyEntriesInBatchRequest", "AWS.SimpleQueueService.TooManyEntriesInBatchRequest"),
+    ("UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation"),
 ];
 
 #[cfg(test)]
@@ -437,14 +499,18 @@ mod tests {
         );
         let Reading::Call(call) = reading else { panic!("{reading:?}") };
         assert_eq!((call.service, call.operation.as_str()), (Service::Ecs, "ListClusters"));
-        let caller = Caller { access_key: Some("AKIDX".to_owned()), app: Some("pointsman".to_owned()) };
+        let caller = Caller {
+            access_key: Some("AKIDX".to_owned()),
+            app: Some("pointsman".to_owned()),
+            principal: None,
+        };
         assert_eq!(call.caller, caller);
     }
 
     #[test]
     fn an_unknown_target_is_refused_in_the_protocol_that_asked() {
         let json =
-            [("x-amz-target", "AmazonSQS.SendMessage"), ("content-type", "application/x-amz-json-1.0")];
+            [("x-amz-target", "AmazonFoo.SendMessage"), ("content-type", "application/x-amz-json-1.0")];
         let Reading::Refused(framing, refusal) = post("/", &json, b"{}") else { panic!("accepted") };
         let response = answer(&framing, &Err(refusal), "id");
         assert_eq!(response.status(), 400);

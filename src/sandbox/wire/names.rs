@@ -128,7 +128,7 @@ const LIST: &[&str] = &[
 ];
 
 /// Maps: the query protocol writes them as `entry` with `key` and `value`.
-const MAP: &[&str] = &["AuthenticationRequestExtraParams", "ExtendedStatistics"];
+const MAP: &[&str] = &["Attributes", "AuthenticationRequestExtraParams", "ExtendedStatistics"];
 
 /// Structures whose `Value` or `Values` is text, by the member that holds them.
 const TEXT_HOLDERS: &[&str] = &["Dimensions", "Tags", "Attributes", "ContributorAttributes", "Values"];

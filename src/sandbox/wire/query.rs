@@ -97,11 +97,17 @@ fn map_entries(member: &str, entries: BTreeMap<String, Node>) -> Result<Value, F
         let Node::Branch(mut entry) = entry else {
             return Err(FormError::Ambiguous(member.to_owned()));
         };
-        let (Some(Node::Leaf(key)), Some(Node::Leaf(value))) = (entry.remove("key"), entry.remove("value"))
-        else {
+        // SNS writes the message attributes with capitals.
+        let key = entry.remove("key").or_else(|| entry.remove("Name"));
+        let value = entry.remove("value").or_else(|| entry.remove("Value"));
+        let (Some(Node::Leaf(key)), Some(value)) = (key, value) else {
             return Err(FormError::Ambiguous(member.to_owned()));
         };
-        object.insert(key, Value::String(value));
+        let value = match value {
+            Node::Leaf(text) => Value::String(text),
+            Node::Branch(inner) => structure(member, inner)?,
+        };
+        object.insert(key, value);
     }
     Ok(Value::Object(object))
 }
@@ -210,7 +216,12 @@ fn element(xml: &mut String, member: &str, value: &Value) {
         Value::Array(items) => {
             for item in items {
                 xml.push_str("<member>");
-                element(xml, member, item);
+                // What is a map by its name is one as a whole, not in each member of a list.
+                if item.is_object() {
+                    members(xml, item);
+                } else {
+                    element(xml, member, item);
+                }
                 xml.push_str("</member>");
             }
         }
