@@ -14,12 +14,13 @@ use aws_sdk_ecs::types as ecs;
 use aws_sdk_elasticloadbalancingv2::types as elb;
 use jiff::Timestamp;
 use pointsman::aws::{AwsCloud, Clients, Settings};
+use pointsman::clock::SystemClock;
 use pointsman::model::effect::RefusalClass;
 use pointsman::model::observed::{AlarmState, ServiceStatus, TaskSet, TaskSetStatus, Weights};
 use pointsman::model::{
     Acknowledgement, Action, Answer, Effect, Need, Observed, Plan, Revision, Seen, Shares,
 };
-use pointsman::ports::{Clock, Cloud, Permit};
+use pointsman::ports::{Cloud, Permit};
 use pointsman::records::{Group, Percent};
 use pointsman::sandbox::{Sandbox, SandboxSettings};
 use serde_json::json;
@@ -27,20 +28,9 @@ use serde_json::json;
 const EXTERNAL_ID: &str = "pm1/contract/01JD6Z6H1W/1.1";
 const HALF: Percent = Percent::from_tenths(500).unwrap();
 
-/// Stands still: leases do not end, and budgets are not refilled.
-struct Still;
-
-impl Clock for Still {
-    fn now(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH
-    }
-    fn monotonic_ms(&self) -> u64 {
-        0
-    }
-}
-
+/// A lease that does not end.
 fn permit() -> Permit {
-    Permit::new(1, Arc::new(AtomicU64::new(u64::MAX)), Arc::new(Still))
+    Permit::new(1, Arc::new(AtomicU64::new(u64::MAX)), Arc::new(SystemClock))
 }
 
 async fn config(endpoint: &str) -> SdkConfig {
@@ -102,7 +92,7 @@ impl Bench {
             strategy: "canary".to_owned(),
             steps: vec![],
         };
-        let cloud = AwsCloud::new(clients.clone(), &Settings::default(), Arc::new(Still));
+        let cloud = AwsCloud::new(clients.clone(), &Settings::default(), Arc::new(SystemClock));
         Self { cloud, clients, plan, revision, listener }
     }
 
@@ -206,7 +196,10 @@ async fn a_release_is_accepted_and_read_right(bench: &Bench) {
     let sets = bench.sets().await;
     assert_eq!(sets.len(), 1);
     assert_eq!((sets[0].arn.as_str(), sets[0].external_id.as_deref()), (arn.as_str(), Some(EXTERNAL_ID)));
-    assert_eq!((sets[0].group, &sets[0].revision, sets[0].scale), (Some(Group::B), &bench.revision, Percent::FULL));
+    assert_eq!(
+        (sets[0].group, &sets[0].revision, sets[0].scale),
+        (Some(Group::B), &bench.revision, Percent::FULL)
+    );
     assert_eq!(sets[0].status, TaskSetStatus::Active);
     // Also where the counts are left out of the answer: no evidence is no success.
     assert!(!sets[0].is_up());
@@ -232,7 +225,8 @@ async fn a_release_is_accepted_and_read_right(bench: &Bench) {
 
 async fn a_task_set_is_deleted_by_its_external_id(bench: &Bench) {
     let arn = bench.create("pm1/contract/01JD6Z6H1W/2.1").await;
-    let delete = |external_id: &str| Effect::DeleteTaskSet { task_set: arn.clone(), external_id: external_id.into() };
+    let delete =
+        |external_id: &str| Effect::DeleteTaskSet { task_set: arn.clone(), external_id: external_id.into() };
     let foreign = bench.send(delete("pm1/somebody/else/1.1")).await;
     assert!(matches!(foreign, Answer::Refused { class: RefusalClass::Permanent, .. }), "{foreign:?}");
     let done = bench.send(delete("pm1/contract/01JD6Z6H1W/2.1")).await;
@@ -248,7 +242,8 @@ async fn preflight_reads_definition_load_balancer_and_targets(bench: &Bench) {
     let definition = preflight.task_definition.unwrap();
     assert!(definition.active && definition.awsvpc && definition.containers["web"].contains(&8080));
     assert_eq!(preflight.targets.len(), 2);
-    let owners: Vec<&str> = preflight.load_balancer.actions.iter().map(|action| action.owner.as_str()).collect();
+    let owners: Vec<&str> =
+        preflight.load_balancer.actions.iter().map(|action| action.owner.as_str()).collect();
     assert_eq!(owners.len(), 2, "{owners:?}");
     assert!(owners.contains(&bench.listener.as_str()), "{owners:?}");
     let of_groups = &preflight.load_balancer.of_groups;
@@ -291,7 +286,7 @@ async fn contract_of_ecs_and_elb(endpoint: &str, subnets: &[String]) {
 /// Alarms over rpc-v2-cbor, which is what the Rust SDK speaks and boto3 does not.
 async fn contract_of_cloudwatch(endpoint: &str, mut bench: Bench) {
     bench.clients.cloudwatch = Clients::new(&config(endpoint).await).cloudwatch;
-    bench.cloud = AwsCloud::new(bench.clients.clone(), &Settings::default(), Arc::new(Still));
+    bench.cloud = AwsCloud::new(bench.clients.clone(), &Settings::default(), Arc::new(SystemClock));
     let (burning, unknown) = (unique("burning"), unique("unknown"));
     let alarms = json!([{"name": burning, "watches": "service"}, {"name": unknown, "watches": "service"}]);
     bench.plan.spec.alarms = serde_json::from_value(alarms).unwrap();

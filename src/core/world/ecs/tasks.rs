@@ -105,7 +105,8 @@ impl Ecs {
         let (service, key) =
             self.holder_of(&arn).ok_or_else(|| invalid("The referenced task was not found."))?;
         let (cluster_arn, name) = (service.cluster_arn.clone(), service.name.clone());
-        let task = service.tasks.get_mut(&key).ok_or_else(|| invalid("The referenced task was not found."))?;
+        let task =
+            service.tasks.get_mut(&key).ok_or_else(|| invalid("The referenced task was not found."))?;
         let reason = reason.unwrap_or("Task stopped by user");
         task.order_stop(around.now, reason, StopCode::UserInitiated, around.elb, around.tuning);
         Ok(task.shape(&cluster_arn, &name))
