@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect fails")]
 
 mod architecture;
+mod contract;
 mod deploy;
 mod dynamodb;
 mod lease;

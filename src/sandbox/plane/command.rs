@@ -113,9 +113,7 @@ async fn stop(life: &Life, child: &mut Child, group: Option<Pid>) -> Ended {
 
 fn exited(exit: Exit) -> Ended {
     match exit {
-        Ok(status) => {
-            Ended::failed(Some(exit_code(status)), "Essential container in task exited".to_owned())
-        }
+        Ok(status) => Ended::failed(Some(exit_code(status)), "Essential container in task exited".to_owned()),
         Err(error) => Ended::failed(None, format!("the command could not be waited for: {error}")),
     }
 }

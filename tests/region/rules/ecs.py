@@ -911,6 +911,16 @@ def _(aws: Aws) -> None:
 
 
 @case(
+    "StopTask of a task that is not there is refused",
+    "The specified parameter isn't valid.",
+    "ecs InvalidParameterException",
+)
+def _(aws: Aws) -> None:
+    cluster = aws.service(0).cluster
+    refused(lambda: aws.ecs.stop_task(cluster=cluster, task="0" * 32), "InvalidParameterException")
+
+
+@case(
     "a task whose process ends is replaced, and tells why it stopped",
     "Essential container in task exited",
     "developer guide, stopped-task-error-codes",

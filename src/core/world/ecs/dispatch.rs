@@ -22,7 +22,9 @@ struct Arguments {
     task_set: Option<String>,
     task_sets: Vec<String>,
     primary_task_set: Option<String>,
+    task: Option<String>,
     tasks: Vec<String>,
+    reason: Option<String>,
     scale: Option<Scale>,
     force: Option<bool>,
     include: Vec<String>,
@@ -149,6 +151,10 @@ impl Ecs {
                 let set = needed(given.primary_task_set.as_ref(), "PrimaryTaskSet")?;
                 let (cluster, service) = (given.cluster(), given.service()?);
                 one("taskSet", &self.update_service_primary_task_set(cluster, service, set, around.now)?)
+            }
+            "StopTask" => {
+                let task = needed(given.task.as_ref(), "Task")?;
+                one("task", &self.stop_task(given.cluster(), task, given.reason.as_deref(), around)?)
             }
             "TagResource" => {
                 self.tag_resource(needed(given.resource_arn.as_ref(), "ResourceArn")?, &given.tags)?;

@@ -418,6 +418,8 @@ pub enum StopCode {
     EssentialContainerExited,
     /// It never ran.
     TaskFailedToStart,
+    /// `StopTask`.
+    UserInitiated,
 }
 
 /// `RegisterTaskDefinition`.

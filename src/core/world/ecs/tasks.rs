@@ -2,7 +2,7 @@
 
 use super::scheduler::StoredService;
 use super::task::StoredTask;
-use super::{Around, Ecs, Failure, Task, invalid};
+use super::{Around, Ecs, Failure, StopCode, Task, invalid};
 use crate::world::{Address, ApiError, TaskOrder};
 
 /// Tasks in one `DescribeTasks` call.
@@ -86,6 +86,30 @@ impl Ecs {
             }
         }
         Ok((found, missing))
+    }
+
+    /// `StopTask`: its target drains, then it gets SIGTERM; the service starts another in its place.
+    pub(in crate::world) fn stop_task(
+        &mut self,
+        cluster: Option<&str>,
+        task: &str,
+        reason: Option<&str>,
+        around: &mut Around<'_>,
+    ) -> Result<Task, ApiError> {
+        let cluster = self.cluster_name(cluster)?;
+        let arn = if task.starts_with("arn:") {
+            task.to_owned()
+        } else {
+            self.arn(&format!("task/{cluster}/{task}"))
+        };
+        let (service, key) =
+            self.holder_of(&arn).ok_or_else(|| invalid("The referenced task was not found."))?;
+        let (cluster_arn, name) = (service.cluster_arn.clone(), service.name.clone());
+        let task =
+            service.tasks.get_mut(&key).ok_or_else(|| invalid("The referenced task was not found."))?;
+        let reason = reason.unwrap_or("Task stopped by user");
+        task.order_stop(around.now, reason, StopCode::UserInitiated, around.elb, around.tuning);
+        Ok(task.shape(&cluster_arn, &name))
     }
 
     /// Tasks that a real runtime should start or stop.
