@@ -44,6 +44,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Chaos for pointsman, judged from outside.")
     parser.add_argument("--pointsman", type=Path, required=True, help="the program under test")
     parser.add_argument("--old", type=Path, help="another build of it; lives of the daemons take turns")
+    parser.add_argument("--sandbox", type=Path, help="the program that serves the sandbox, if not the one under test")
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--services", type=int, default=6)
     parser.add_argument("--releases", type=int, default=18, help="in all at most, after the first ones (default 18)")

@@ -35,7 +35,8 @@ class Fleet:
 
     def __init__(self, options: argparse.Namespace, directory: Path):
         self.directory = directory
-        self.sandbox = Sandbox(options.pointsman.resolve(strict=True), directory, weather=WEATHER)
+        server = options.sandbox or options.pointsman
+        self.sandbox = Sandbox(server.resolve(strict=True), directory, weather=WEATHER)
         self.region = Region(self.sandbox.endpoint)
         self.tables = self.region.create_tables(Tables("chaos", "chaos-records", "chaos-state"))
         self._loop = Loop()
@@ -85,7 +86,7 @@ class Fleet:
 
     def set_up(self, services: int, calm: bool) -> list[Line]:
         """Starts the daemons and brings each service to its first version, undisturbed; if `calm`, to its second."""
-        made = [self.region.create_service(f"chaos{number}x") for number in range(services)]
+        made = [self.region.create_service(f"chaos{number}x", patient=True) for number in range(services)]
         self.lines = [Line(Subject(self, service)) for service in made]
         self._watch.start()
         for replica in self.replicas:
