@@ -150,9 +150,9 @@ pub struct SandboxArgs {
     /// Enforce AWS's published request rates.
     #[arg(long)]
     throttling: bool,
-    /// An access key id whose calls are never throttled; may be repeated.
+    /// Access key id of somebody who only watches: sees the present, and is never throttled. May be repeated.
     #[arg(long)]
-    unthrottled_key: Vec<String>,
+    observer: Vec<String>,
     /// What the draws of stale reads depend on.
     #[arg(long)]
     seed: Option<u64>,
@@ -345,7 +345,7 @@ async fn serve_sandbox(args: SandboxArgs) -> Result<u8, CliError> {
         stale_versions: args.stale_versions,
         stale_millis: args.stale_millis,
         throttling: args.throttling.then_some(true),
-        unthrottled_keys: (!args.unthrottled_key.is_empty()).then_some(args.unthrottled_key),
+        observers: (!args.observer.is_empty()).then_some(args.observer),
         leak_per_mille: args.leak_per_mille,
         seed: args.seed,
     };

@@ -1,12 +1,14 @@
 //! What was called, by whom, and what came of it: the sandbox's `CloudTrail`.
 
+mod parameters;
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -16,8 +18,8 @@ use super::wire::{Call, Refusal, Service};
 
 /// Records kept in memory; older ones are dropped (a file keeps all).
 const RECORDS_MAX: usize = 20_000;
-/// Inputs longer than this, as JSON text, are kept without their structures.
-const PARAMETERS_CHARS_MAX: usize = 4_096;
+/// Inputs kept in memory, in bytes of about their JSON text; older records are dropped.
+const INPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Lines that may wait for the disk before callers do.
 const LINES_MAX: usize = 1_024;
 
@@ -47,7 +49,7 @@ pub struct CallRecord {
     /// For a mutating one: the resource it names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
-    /// The input.
+    /// The input, with long texts cut.
     pub parameters: Value,
     /// `OK`, or the error code; absent when the operation was not carried out.
     pub result: Option<String>,
@@ -76,10 +78,28 @@ pub(super) struct Ending<'a> {
     pub(super) request_id: &'a str,
 }
 
+/// The records in memory, each with about how many bytes its input takes.
+#[derive(Debug, Default)]
+struct Records {
+    kept: VecDeque<(CallRecord, usize)>,
+    input_bytes: usize,
+}
+
+impl Records {
+    fn push(&mut self, record: CallRecord, bytes: usize) {
+        self.kept.push_back((record, bytes));
+        self.input_bytes += bytes;
+        while self.kept.len() > RECORDS_MAX || self.input_bytes > INPUT_BYTES_MAX {
+            let Some((_, gone)) = self.kept.pop_front() else { break };
+            self.input_bytes -= gone;
+        }
+    }
+}
+
 /// The log: bounded in memory, whole in a file when there is one.
 #[derive(Debug)]
 pub(super) struct CallLog {
-    records: Mutex<VecDeque<CallRecord>>,
+    records: Mutex<Records>,
     last: watch::Sender<u64>,
     file: Option<mpsc::Sender<String>>,
 }
@@ -107,7 +127,7 @@ impl CallLog {
         Ok(Self { records: Mutex::default(), last: watch::Sender::new(0), file })
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<CallRecord>> {
+    fn lock(&self) -> MutexGuard<'_, Records> {
         // The queue is whole between statements, so a panic elsewhere doesn't spoil it.
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,6 +135,7 @@ impl CallLog {
     /// Adds one call.
     pub(super) async fn add(&self, call: &Call, ending: Ending<'_>) {
         let mutating = is_mutating(&call.operation);
+        let (parameters, bytes) = parameters::kept(&call.input);
         let mut record = CallRecord {
             seq: 0,
             at: ending.began,
@@ -126,7 +147,7 @@ impl CallLog {
             operation: call.operation.clone(),
             mutating,
             resource: mutating.then(|| resource(call, ending.result)).flatten(),
-            parameters: parameters(&call.input),
+            parameters,
             result: ending.result.map(|result| match result {
                 Ok(_) => "OK".to_owned(),
                 Err(refusal) => refusal.error.code.rsplit('#').next().unwrap_or_default().to_owned(),
@@ -138,10 +159,7 @@ impl CallLog {
             let mut records = self.lock();
             record.seq = *self.last.borrow() + 1;
             let line = self.file.as_ref().and_then(|_| serde_json::to_string(&record).ok());
-            records.push_back(record);
-            if records.len() > RECORDS_MAX {
-                records.pop_front();
-            }
+            records.push(record, bytes);
             self.last.send_modify(|last| *last += 1);
             line
         };
@@ -153,7 +171,9 @@ impl CallLog {
 
     /// Up to `limit` records with a sequence number above `after`, oldest first.
     pub(super) fn after(&self, after: u64, limit: usize) -> Vec<CallRecord> {
-        self.lock().iter().filter(|record| record.seq > after).take(limit).cloned().collect()
+        let records = self.lock();
+        let newer = records.kept.iter().map(|(record, _)| record).filter(|record| record.seq > after);
+        newer.take(limit).cloned().collect()
     }
 
     /// The last sequence number, as it grows.
@@ -235,19 +255,4 @@ fn made(answer: &Value) -> Option<String> {
     let (_, first) = answer.as_object()?.iter().next()?;
     let made = if let Value::Array(items) = first { items.first()? } else { first };
     MADE.iter().find_map(|member| made.get(*member)?.as_str()).map(str::to_owned)
-}
-
-/// The input, or its plain members when it is long.
-fn parameters(input: &Value) -> Value {
-    let Value::Object(members) = input else { return Value::Null };
-    if input.to_string().len() <= PARAMETERS_CHARS_MAX {
-        return input.clone();
-    }
-    let plain = |value: &Value| match value {
-        Value::Object(_) | Value::Array(_) => false,
-        Value::String(text) => text.len() <= PARAMETERS_CHARS_MAX / 8,
-        _ => true,
-    };
-    let kept = members.iter().filter(|(_, value)| plain(value)).take(32);
-    Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>())
 }

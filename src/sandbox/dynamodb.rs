@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::clock;
 use super::weather::{VERSIONS_MAX, Weather};
-use super::wire::{Backend, Refusal, Request};
+use super::wire::{Backend, Caller, Refusal, Request};
 use crate::world::ApiError;
 
 /// Different reads whose answers are kept for stale reads; beyond it, all are forgotten.
@@ -50,8 +50,8 @@ impl DynamoDb {
     }
 
     /// An earlier answer to the same read, when the weather draws one.
-    fn stale_answer(&self, read: &str) -> Option<Value> {
-        let (back, within) = self.weather.stale_read()?;
+    fn stale_answer(&self, read: &str, caller: &Caller) -> Option<Value> {
+        let (back, within) = self.weather.stale_read(caller)?;
         let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
         let since = clock::now() - within;
         let back = usize::try_from(back).unwrap_or(usize::MAX);
@@ -93,9 +93,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[async_trait]
 impl Backend for DynamoDb {
     async fn call(&self, request: Request) -> Result<Value, Refusal> {
-        let Request { operation, mut input, .. } = request;
+        let Request { operation, mut input, caller, .. } = request;
         let read = eventually_consistent(&operation, &input).then(|| format!("{operation} {input}"));
-        if let Some(answer) = read.as_ref().and_then(|read| self.stale_answer(read)) {
+        if let Some(answer) = read.as_ref().and_then(|read| self.stale_answer(read, &caller)) {
             return Ok(answer);
         }
         let asked_at = clock::now();
@@ -351,11 +351,10 @@ mod tests {
 
     use super::*;
     use crate::sandbox::weather::{Conditions, Profile};
-    use crate::sandbox::wire::{Caller, Service};
+    use crate::sandbox::wire::Service;
 
     async fn call(db: &DynamoDb, operation: &str, input: Value) -> Result<Value, Refusal> {
-        let operation = operation.to_owned();
-        let caller = Caller::default();
+        let (operation, caller) = (operation.to_owned(), Caller::default());
         db.call(Request { service: Service::DynamoDb, operation, input, stale_versions: 0, caller }).await
     }
 

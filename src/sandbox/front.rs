@@ -220,8 +220,7 @@ impl Front {
 
     fn over_rate(&self, call: &Call) -> Option<&'static str> {
         let weather = self.weather.now();
-        let free = call.caller.access_key.as_ref().is_some_and(|key| weather.unthrottled_keys.contains(key));
-        if !weather.throttling || free {
+        if !weather.throttling || weather.is_observer(&call.caller) {
             return None;
         }
         self.throttle.take(call.service, &call.operation, clock::now()).err()

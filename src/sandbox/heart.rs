@@ -325,7 +325,7 @@ impl Backend for Heart {
         let stale = match request.stale_versions {
             _ if mutating => None,
             0 if api == Api::CloudWatch => None,
-            0 => self.weather.stale_read().map(|(versions, within)| (versions, Some(within))),
+            0 => self.weather.stale_read(&request.caller).map(|(versions, within)| (versions, Some(within))),
             versions => Some((versions, None)),
         };
         if let Some((versions, within)) = stale {

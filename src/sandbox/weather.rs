@@ -11,13 +11,15 @@ use std::sync::{Mutex, PoisonError};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use super::wire::Caller;
+
 /// Longest propagation and staleness, in milliseconds: ten minutes, as long as ECS itself waits for a
 /// Network Load Balancer (`aws-facts.md` §2).
 const MILLIS_MAX: u64 = 600_000;
 /// Versions that a stale read may look back.
 pub(super) const VERSIONS_MAX: u32 = 16;
-/// Access keys that are not throttled.
-const UNTHROTTLED_MAX: usize = 16;
+/// Access keys of observers.
+const OBSERVERS_MAX: usize = 16;
 
 /// A named weather.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -46,8 +48,9 @@ pub struct Conditions {
     pub stale_millis: u64,
     /// AWS's published token buckets (`aws-facts.md` §4) are enforced.
     pub throttling: bool,
-    /// Access keys whose calls cost no tokens: observers of a test, which AWS would not have.
-    pub unthrottled_keys: Vec<String>,
+    /// Access keys of those who watch a test: their reads show the present and their calls cost no tokens.
+    /// AWS has nothing like it.
+    pub observers: Vec<String>,
     /// Thousandths of requests that go to a target group of weight 0: a mutant for tests of tests.
     pub leak_per_mille: u32,
     /// What the draws of stale versions depend on, besides how many there were before.
@@ -63,7 +66,7 @@ impl Conditions {
             stale_versions: 0,
             stale_millis: 0,
             throttling: false,
-            unthrottled_keys: Vec::new(),
+            observers: Vec::new(),
             leak_per_mille: 0,
             seed: 1,
         };
@@ -88,7 +91,7 @@ impl Conditions {
             stale_versions: change.stale_versions.unwrap_or(self.stale_versions),
             stale_millis: change.stale_millis.unwrap_or(self.stale_millis),
             throttling: change.throttling.unwrap_or(self.throttling),
-            unthrottled_keys: change.unthrottled_keys.unwrap_or_else(|| self.unthrottled_keys.clone()),
+            observers: change.observers.unwrap_or_else(|| self.observers.clone()),
             leak_per_mille: change.leak_per_mille.unwrap_or(self.leak_per_mille),
             seed: change.seed.unwrap_or(self.seed),
         };
@@ -104,7 +107,12 @@ impl Conditions {
         within("staleMillis", self.stale_millis, MILLIS_MAX)?;
         within("staleVersions", self.stale_versions.into(), VERSIONS_MAX.into())?;
         within("leakPerMille", self.leak_per_mille.into(), 1_000)?;
-        within("unthrottledKeys", self.unthrottled_keys.len() as u64, UNTHROTTLED_MAX as u64)
+        within("observers", self.observers.len() as u64, OBSERVERS_MAX as u64)
+    }
+
+    /// Whether this caller only watches.
+    pub(super) fn is_observer(&self, caller: &Caller) -> bool {
+        caller.access_key.as_ref().is_some_and(|key| self.observers.contains(key))
     }
 }
 
@@ -122,8 +130,8 @@ pub struct ConditionsChange {
     pub stale_millis: Option<u64>,
     /// See [`Conditions::throttling`].
     pub throttling: Option<bool>,
-    /// See [`Conditions::unthrottled_keys`].
-    pub unthrottled_keys: Option<Vec<String>>,
+    /// See [`Conditions::observers`].
+    pub observers: Option<Vec<String>>,
     /// See [`Conditions::leak_per_mille`].
     pub leak_per_mille: Option<u32>,
     /// See [`Conditions::seed`].
@@ -178,9 +186,9 @@ impl Weather {
 
     /// How an eventually consistent read is answered: so many versions back at most, none replaced longer
     /// ago than that. `None`: from the present one.
-    pub(super) fn stale_read(&self) -> Option<(u32, SignedDuration)> {
+    pub(super) fn stale_read(&self, caller: &Caller) -> Option<(u32, SignedDuration)> {
         let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.stale_versions == 0 {
+        if now.stale_versions == 0 || now.is_observer(caller) {
             return None;
         }
         let turn = self.draws.fetch_add(1, Ordering::Relaxed);
@@ -226,11 +234,13 @@ mod tests {
     fn the_same_seed_draws_the_same_versions_and_every_version_is_drawn() {
         let drawn = |seed| {
             let weather = Weather::new(Conditions { seed, ..Conditions::of(Profile::Real) });
-            (0..300).map(|_| weather.stale_read().map_or(0, |(back, _)| back)).collect::<Vec<_>>()
+            (0..300)
+                .map(|_| weather.stale_read(&Caller::default()).map_or(0, |(back, _)| back))
+                .collect::<Vec<_>>()
         };
         assert_eq!(drawn(7), drawn(7));
         assert_ne!(drawn(7), drawn(8));
         assert!((0..=2).all(|back| drawn(7).iter().filter(|drawn| **drawn == back).count() > 50));
-        assert_eq!(Weather::new(Conditions::of(Profile::Calm)).stale_read(), None);
+        assert_eq!(Weather::new(Conditions::of(Profile::Calm)).stale_read(&Caller::default()), None);
     }
 }

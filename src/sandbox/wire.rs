@@ -141,6 +141,8 @@ pub struct Request {
     pub operation: String,
     /// Input in API member names.
     pub input: Value,
+    /// Who called.
+    pub caller: Caller,
     /// For reads: answer as the service looked this many changes ago.
     pub stale_versions: u32,
     /// Who asks.

@@ -306,6 +306,7 @@ fn must_be_reached() -> Vec<String> {
         "Record",
         "ServiceScaledToZero",
         "AlarmBeforeStart",
+        "RefusalStands",
         "Effect",
         "TaskSetSteady",
         "TargetsHealthy",

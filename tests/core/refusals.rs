@@ -150,6 +150,21 @@ fn what_cannot_work_is_refused_touches_nothing_and_the_next_valid_request_succee
     }
 }
 
+/// A service or a revision that was made a moment ago may not be seen by the first reads.
+#[test]
+fn a_refusal_that_only_a_stale_read_speaks_for_is_not_given() {
+    let mut sim = Sim::serving(|_| {});
+    sim.twist = Some(|seen| preflight(seen).task_definition = None);
+    sim.ask(2);
+    let waits = |sim: &Sim| sim.facts().pending.as_ref().is_some_and(|pending| pending.doubt.is_some());
+    sim.run_until(waits, 20);
+    assert!(sim.ended.is_empty(), "{:?}", sim.ended);
+    sim.twist = None;
+    sim.run_until(|sim| !sim.ended.is_empty(), 400);
+    assert_eq!(sim.ended[0].outcome, Outcome::Succeeded);
+    assert_eq!(sim.violations, Vec::<String>::new());
+}
+
 /// Where a version serves, weight on an empty group is put right before anything is judged; where none does,
 /// nobody can say which side is meant.
 #[test]

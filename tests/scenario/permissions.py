@@ -37,9 +37,6 @@ PARTS = {
     "Put": "dynamodb:PutItem",
     "Update": "dynamodb:UpdateItem",
 }
-#: The call log leaves out the parts of a long transaction. Every transaction updates a status and, or it would be a
-#: plain UpdateItem, puts claims or history beside it.
-PARTS_LEFT_OUT = {"Put", "Update"}
 
 #: Allowed, and called by no story, and why that is right.
 UNTOLD = {
@@ -76,7 +73,7 @@ def needed(called: set[Called]) -> set[str]:
     actions: set[str] = set()
     for call in called:
         if call.operation == TRANSACTION:
-            actions |= {PARTS[part] for part in call.parts or PARTS_LEFT_OUT}
+            actions |= {PARTS[part] for part in call.parts}
         else:
             own = f"{PREFIXES.get(call.service, call.service)}:{call.operation}"
             actions |= ACTIONS.get((call.service, call.operation), {own})

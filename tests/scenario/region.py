@@ -10,11 +10,9 @@ import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
 
-from harness import Call, CallLog, Tables, until
+from harness import OUR_KEY, Call, CallLog, Tables, until
 from judge import Placement, Write
 
-#: The access key of everything that the stories themselves do.
-OUR_KEY = "AKIDSCENARIO"
 NAMESPACE = "scenario"
 CLUSTER = "prod"
 

@@ -52,13 +52,15 @@ def judge_is_sound() -> bool:
 
 def tell(story: stories.Story, stage: stories.Stage, verbose: bool) -> bool:
     """Tells one story and prints one line about it."""
-    began = time.monotonic()
+    began, scene = time.monotonic(), stage.scene()
     try:
-        said, passed = story.tell(stage), True
+        said, passed = story.tell(scene), True
     except Exception as failure:  # A story may fail in any way; the others go on.
         said, passed = f"{failure}" if isinstance(failure, AssertionError) else f"{failure!r}", False
         if verbose:
             traceback.print_exc()
+    finally:
+        scene.clear()
     took = time.monotonic() - began
     print(f"{'ok  ' if passed else 'FAIL'} {story.name}: {story.sentence} [{took:.0f} s] {said}", flush=True)
     return passed
@@ -105,7 +107,7 @@ def main() -> int:
     directory = Path(tempfile.mkdtemp(prefix="pointsman-scenario-"))
     stage = stories.Stage(options.pointsman.resolve(strict=True), directory)
     print(
-        f"speed {harness.SPEED}, propagation {harness.PROPAGATION:g} s, lease {harness.LEASE_TTL:g} s, "
+        f"speed {harness.SPEED}, weather {harness.WEATHER}, propagation {harness.PROPAGATION:g} s, lease {harness.LEASE_TTL:g} s, "
         f"{options.jobs} stories side by side"
     )
     results = [judge_is_sound()]

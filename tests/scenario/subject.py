@@ -48,6 +48,11 @@ class World:
         daemon = Daemon(pointsman, directory, sandbox.endpoint, tables, name, answers)
         return cls(pointsman, directory, sandbox, region, tables, daemon, answers)
 
+    def end(self) -> None:
+        """Ends its daemon and its sandbox; what was called stays known."""
+        self.daemon.end()
+        self.sandbox.end()
+
     def subject(self, name: str, **spec: Any) -> "Subject":
         """A new service that this installation manages."""
         subject = Subject(self, self.region.create_service(name))

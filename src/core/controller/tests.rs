@@ -509,6 +509,7 @@ async fn clocks_are_written_every_thirty_seconds_and_timestamps_never() {
             waited: Span::ZERO,
             return_to_retained: false,
             break_glass: BTreeSet::new(),
+            doubt: None,
         });
         pending.waited = pending.waited.plus(input.watched);
         wait(facts)

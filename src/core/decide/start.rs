@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::pass::{Pass, unread};
 use super::preflight::{Finding, Ground, examine};
 use super::{Asked, Next, Wait, WaitingOn};
-use crate::model::facts::{Candidate, Pending, Progress, Release, ReleaseId, ReleaseKind, Version};
+use crate::model::facts::{Candidate, Doubt, Pending, Progress, Release, ReleaseId, ReleaseKind, Version};
 use crate::model::observed::Preflight;
 use crate::model::{Need, Plan, Revision, Seen};
 use crate::records::check::{Refusal, RefusalCode};
@@ -21,6 +21,10 @@ use crate::records::{Group, Percent, Span};
 /// Preflight reads every rule of the load balancer; while something passing is waited for, it is repeated at
 /// this multiple of the ordinary poll.
 const PREFLIGHT_POLLS: u64 = 5;
+/// A refusal is final, and what it rests on may have been read as it was a moment ago: a service or a revision
+/// made just before its record. ECS "follows an eventual consistency model" and states no bound (ECS API
+/// Reference, `DescribeServices`), so a refusal must stand in every read of this time.
+const REFUSAL_STANDS: Span = Span::from_secs(3);
 
 /// Brings a pending request to its start, its refusal, or says what it waits for.
 pub(super) fn start(pass: &mut Pass<'_>) -> Option<Next> {
@@ -55,7 +59,7 @@ pub(super) fn start(pass: &mut Pass<'_>) -> Option<Next> {
         Seen::Known(read) => judge(pass, &plan, &revision, read, &pending),
     };
     match finding {
-        Finding::Impossible(refusal) => Some(refuse(pass, &refusal)),
+        Finding::Impossible(refusal) => Some(refuse_if_it_stands(pass, revision, &refusal)),
         Finding::Passing(on) => Some(wait_to_start(pass, &plan, &revision, on)),
         Finding::Fit(ground) => {
             begin(pass, plan, revision, ground, asked, &pending);
@@ -103,6 +107,7 @@ fn wait_to_start(pass: &mut Pass<'_>, plan: &Plan, revision: &Revision, on: Wait
     let limit = plan.spec.deadlines.start;
     let watched = pass.input.watched;
     let Some(pending) = &mut pass.facts.pending else { return Next::Again };
+    pending.doubt = None;
     pending.waited = pending.waited.plus(watched);
     let left = limit.minus(pending.waited);
     if left == Span::ZERO {
@@ -122,6 +127,26 @@ fn wait_to_start(pass: &mut Pass<'_>, plan: &Plan, revision: &Revision, on: Wait
         deadline: Some(left),
         needs: BTreeSet::from([Need::Preflight(revision.clone())]),
     })
+}
+
+/// Refuses what was found to be impossible in every read for long enough; until then it is read again.
+fn refuse_if_it_stands(pass: &mut Pass<'_>, revision: Revision, refusal: &Refusal) -> Next {
+    let watched = pass.input.watched;
+    let Some(pending) = &mut pass.facts.pending else { return Next::Again };
+    pending.doubt = match &pending.doubt {
+        Some(doubt) if doubt.code == refusal.code => {
+            Some(Doubt { code: refusal.code, stood: doubt.stood.plus(watched) })
+        }
+        _ => Some(Doubt { code: refusal.code, stood: Span::ZERO }),
+    };
+    let stood = pending.doubt.as_ref().map_or(Span::ZERO, |doubt| doubt.stood);
+    if stood >= REFUSAL_STANDS {
+        return refuse(pass, refusal);
+    }
+    let left = Some(REFUSAL_STANDS.minus(stood));
+    let on = WaitingOn::RefusalStands { refusal: refusal.to_string() };
+    let needs = BTreeSet::from([Need::Preflight(revision)]);
+    Next::Wait(Wait { on, poll: pass.input.limits.poll, left, deadline: left, needs })
 }
 
 fn refuse(pass: &mut Pass<'_>, refusal: &Refusal) -> Next {

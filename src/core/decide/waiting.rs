@@ -25,6 +25,11 @@ pub enum WaitingOn {
         /// Which.
         alarm: String,
     },
+    /// What was read would have the request refused; that must stand in further reads.
+    RefusalStands {
+        /// The refusal's sentence.
+        refusal: String,
+    },
     /// The candidate's group still has targets or a draining task set.
     GroupBusy {
         /// Which.
@@ -144,6 +149,7 @@ impl WaitingOn {
             Self::Record { .. } => "Record",
             Self::ServiceScaledToZero => "ServiceScaledToZero",
             Self::AlarmBeforeStart { .. } => "AlarmBeforeStart",
+            Self::RefusalStands { .. } => "RefusalStands",
             Self::GroupBusy { .. } => "GroupBusy",
             Self::CleanUpFirst { .. } => "CleanUpFirst",
             Self::FirstRelease => "FirstRelease",

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::effect::{Effect, RefusalClass, Resource, Shares};
 use super::plan::{Plan, Revision};
+use crate::records::check::RefusalCode;
 use crate::records::command::{PromoteStep, Verb};
 use crate::records::status::Outcome;
 use crate::records::{Group, Percent, Span};
@@ -97,6 +98,18 @@ pub struct Pending {
     pub return_to_retained: bool,
     /// Alarms that an operator set aside until they have been OK once.
     pub break_glass: BTreeSet<String>,
+    /// Why the last look would have it refused.
+    pub doubt: Option<Doubt>,
+}
+
+/// A refusal that must still stand in further reads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Doubt {
+    /// Of this kind.
+    pub code: RefusalCode,
+    /// For how long every look has said so.
+    pub stood: Span,
 }
 
 /// `<name>-<generation>.<attempt>` without the name.

@@ -46,7 +46,7 @@ async fn a_stale_read_answers_with_a_version_within_its_bounds_and_the_present_o
 async fn an_observers_key_costs_no_tokens_and_a_rule_for_one_key_hits_nobody_else() {
     let calm = Conditions::of(Profile::Calm);
     let mine = vec!["AKIDTEST".to_owned()];
-    let (sandbox, config) = in_weather(Conditions { throttling: true, unthrottled_keys: mine, ..calm }).await;
+    let (sandbox, config) = in_weather(Conditions { throttling: true, observers: mine, ..calm }).await;
     let client = aws_sdk_ecs::Client::new(&config);
     let other =
         FaultRule { access_key: Some("AKIDOTHER".to_owned()), count: None, ..rule("*", Effect::Denied) };

@@ -14,15 +14,26 @@ from subject import World
 
 
 class Stage:
-    """What stories share: one sandbox, made when first asked for, and the duty to end all processes."""
+    """What makes the stories' installations, and ends all processes.
 
-    def __init__(self, pointsman: Path, directory: Path):
+    Each installation has a sandbox, so an account, of its own: AWS's request rates are per account, and a story's
+    daemon would spend another's.
+    """
+
+    def __init__(self, pointsman: Path, directory: Path, answers: Optional[Answers] = None):
         self.pointsman, self.directory = pointsman, directory
-        self.answers = Answers(pointsman)
+        self.answers = answers or Answers(pointsman)
         self._lock = threading.Lock()
         self._worlds: list[World] = []
         self._sandboxes: list[Sandbox] = []
-        self._shared: Optional[tuple[Sandbox, Region]] = None
+        self._scenes: list[Stage] = []
+
+    def scene(self) -> "Stage":
+        """A stage for one story; what it starts is ended with it, or with this stage."""
+        scene = Stage(self.pointsman, self.directory, self.answers)
+        with self._lock:
+            self._scenes.append(scene)
+        return scene
 
     def sandbox(self, name: str, leak_per_mille: int = 0) -> World:
         """A sandbox of its own with an installation whose daemon does not run yet."""
@@ -33,26 +44,14 @@ class Stage:
         return self._keep(world)
 
     def running(self, name: str) -> World:
-        """An installation with its own tables in the shared sandbox, its daemon running.
-
-        One for each story: a daemon keeps to AWS's request rates, which polls of 300 ms soon use up.
-        """
+        """An installation in a sandbox of its own, its daemon running."""
         world = self.installation(name)
         world.daemon.start()
         return world
 
     def installation(self, name: str) -> World:
-        """An installation with its own tables in the shared sandbox; its daemon does not run yet."""
-        sandbox, region = self._common()
-        return self._keep(World.create(self.pointsman, self.directory, sandbox, region, name, self.answers))
-
-    def _common(self) -> tuple[Sandbox, Region]:
-        with self._lock:
-            if self._shared is None:
-                sandbox = Sandbox(self.pointsman, self.directory)
-                self._sandboxes.append(sandbox)
-                self._shared = sandbox, Region(sandbox.endpoint)
-            return self._shared
+        """An installation in a sandbox of its own; its daemon does not run yet."""
+        return self.sandbox(name)
 
     def _keep(self, world: World) -> World:
         with self._lock:
@@ -62,14 +61,17 @@ class Stage:
     def called_by_daemons(self) -> set[Called]:
         """What daemons called in all sandboxes; everyone else here uses our own key."""
         with self._lock:
-            sandboxes = list(self._sandboxes)
+            sandboxes, scenes = list(self._sandboxes), list(self._scenes)
         called = set().union(*(sandbox.calls.called() for sandbox in sandboxes))
+        called |= set().union(*(scene.called_by_daemons() for scene in scenes))
         return {call for call in called if call.access_key != OUR_KEY}
 
     def clear(self) -> None:
         """Ends every process that was started here."""
         with self._lock:
-            worlds, sandboxes = list(self._worlds), list(self._sandboxes)
+            worlds, sandboxes, scenes = list(self._worlds), list(self._sandboxes), list(self._scenes)
+        for scene in scenes:
+            scene.clear()
         for world in worlds:
             world.daemon.end()
         for sandbox in sandboxes:

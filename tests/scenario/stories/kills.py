@@ -6,7 +6,8 @@ import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Optional
+from itertools import groupby
+from typing import Iterable, Optional
 
 from harness import Call, check, until
 from region import weights_of
@@ -122,9 +123,14 @@ def _run(stage: Stage, kind: Kind, kill: Optional[tuple[Run, int]]) -> Run:
         done = [call for call in subject.moves(mark) if call.done]
         made = {call.resource for call in done if call.operation == "CreateTaskSet"}
         check(len(made) == 1, f"one task set should be made, these were: {made}")
-        return Run(tuple(_told(subject, call) for call in done), _end(subject, stable, candidate))
+        return Run(_without_repeats(_told(subject, call) for call in done), _end(subject, stable, candidate))
     finally:
-        daemon.end()
+        world.end()
+
+
+def _without_repeats(moves: Iterable[Move]) -> tuple[Move, ...]:
+    """A read from before a write makes the daemon repeat that write, which is absolute: once is what is meant."""
+    return tuple(move for move, _ in groupby(moves))
 
 
 def _order_silence(subject: Subject, kill: tuple[Run, int]) -> int:

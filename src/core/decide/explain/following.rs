@@ -12,7 +12,7 @@ pub(super) fn then(view: &View<'_>, on: &WaitingOn) -> String {
         WaitingOn::Observation { .. } | WaitingOn::ForeignWeights { .. } | WaitingOn::Effect { .. } => {
             "go on where it was".to_owned()
         }
-        WaitingOn::Record { .. } => "judge the request".to_owned(),
+        WaitingOn::Record { .. } | WaitingOn::RefusalStands { .. } => "judge the request".to_owned(),
         WaitingOn::ServiceScaledToZero | WaitingOn::AlarmBeforeStart { .. } | WaitingOn::GroupBusy { .. } => {
             format!("start {}", view.current_id())
         }

@@ -99,6 +99,12 @@ fn sentence(view: &View<'_>, wait: &Wait) -> String {
             "the ECS service has desiredCount 0, and a release would have no tasks to judge".to_owned()
         }
         WaitingOn::AlarmBeforeStart { alarm } => before_start(view, alarm),
+        WaitingOn::RefusalStands { refusal } => {
+            format!(
+                "it looks as if this cannot work, and is read again before it is refused: {}",
+                plain(refusal)
+            )
+        }
         WaitingOn::GroupBusy { group } => {
             format!(
                 "target group {group} must be empty first: it still has targets or a task set that leaves"

@@ -110,6 +110,7 @@ fn full(size: &Longest) -> Facts {
             waited: Span::from_millis(1),
             return_to_retained: true,
             break_glass: plan.spec.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
+            doubt: None,
         }),
         trouble: Some(Trouble {
             resource: Resource::Primary,
