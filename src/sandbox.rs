@@ -174,7 +174,7 @@ impl Sandbox {
         }
         parts.spawn(Arc::clone(&lambda).work(invoked));
         let messages = Arc::new(Messages::new(&endpoint, &settings.region, &settings.account, invocations));
-        let heart = start_heart(&settings, &faults, &stop, &parts);
+        let heart = start_heart(&settings, &faults, &messages, &stop, &parts);
         let about = Arc::new(json!({
             "endpoint": endpoint,
             "account": settings.account,
@@ -279,11 +279,13 @@ fn tuning(speed: u32) -> Tuning {
 fn start_heart(
     settings: &SandboxSettings,
     faults: &Arc<Faults>,
+    messages: &Arc<Messages>,
     stop: &CancellationToken,
     parts: &TaskTracker,
 ) -> Arc<Heart> {
     let tuning = tuning(settings.speed);
-    let heart = Heart::new(&settings.account, &settings.region, tuning, settings.speed, Arc::clone(faults));
+    let place = (settings.account.as_str(), settings.region.as_str());
+    let heart = Heart::new(place, tuning, settings.speed, Arc::clone(faults), Arc::clone(messages));
     let heart = Arc::new(heart);
     let (reports, events) = mpsc::channel(REPORTS_MAX);
     let plane = PlaneSettings { speed: f64::from(settings.speed), ..settings.plane.clone() };

@@ -4,6 +4,7 @@
 //! which they come. After each, what follows from it goes out: new routes to the load balancers at
 //! once, orders for tasks and health checks with the next beat.
 
+mod news;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::call_log::is_mutating;
 use super::clock;
 use super::faults::Faults;
+use super::messages::Messages;
 use super::metrics::{CloudWatch, Tempo};
 use super::plane::metrics::{AlbMetrics, host_counts};
 use super::plane::tasks::TaskEvent;
@@ -50,6 +52,8 @@ struct Core {
     past: VecDeque<(Region, Alarms)>,
     /// What became of the listeners' ports, by ARN.
     ports: BTreeMap<String, Result<u16, String>>,
+    /// What the news were compared with.
+    seen: news::Seen,
 }
 
 impl Core {
@@ -82,6 +86,7 @@ impl Core {
             cloudwatch: self.cloudwatch.clone(),
             past: VecDeque::new(),
             ports: BTreeMap::new(),
+            seen: news::Seen::default(),
         };
         then.call(now, api, &request.operation, request.input)
     }
@@ -103,21 +108,31 @@ pub(super) struct Heart {
     routing: watch::Sender<Arc<Routing>>,
     nudged: Notify,
     faults: Arc<Faults>,
+    /// Who is told what happens.
+    messages: Arc<Messages>,
     /// Set when changed routes are to be in effect before the call that changed them is answered.
     prompt: OnceLock<Arc<Plane>>,
 }
 
 impl Heart {
-    pub(super) fn new(account: &str, region: &str, tuning: Tuning, speed: u32, faults: Arc<Faults>) -> Self {
+    pub(super) fn new(
+        (account, region): (&str, &str),
+        tuning: Tuning,
+        speed: u32,
+        faults: Arc<Faults>,
+        messages: Arc<Messages>,
+    ) -> Self {
         let core = Core {
             region: Region::new(account, region, tuning),
             cloudwatch: CloudWatch::new(Tempo::new(speed)),
             alarms: Alarms::new(region, account),
             past: VecDeque::new(),
             ports: BTreeMap::new(),
+            seen: news::Seen::default(),
         };
         let routing = watch::Sender::new(Arc::new(core.region.routing()));
-        Self { core: Mutex::new(core), routing, nudged: Notify::new(), faults, prompt: OnceLock::new() }
+        let (core, nudged, prompt) = (Mutex::new(core), Notify::new(), OnceLock::new());
+        Self { core, routing, nudged, faults, messages, prompt }
     }
 
     /// What the load balancers follow.
@@ -137,8 +152,10 @@ impl Heart {
         core.advance(now);
         if keep_version {
             self.keep_version(&mut core);
+            core.take_note(now, &self.messages);
         }
         let output = change(&mut core, now);
+        core.tell(now, &self.messages, keep_version);
         self.publish(&core);
         drop(core);
         self.nudged.notify_one();
@@ -228,6 +245,7 @@ impl Heart {
         if core.next_due().is_some_and(|due| due <= now) {
             self.keep_version(&mut core);
             core.advance(now);
+            core.tell(now, &self.messages, true);
             self.publish(&core);
         }
         plane.sync_tasks(core.region.task_orders());
