@@ -16,7 +16,7 @@ from replica import KEY_PREFIX, Replica
 from schedule import LATE_MAX, Disturbance
 
 #: How long something that is aimed waits for its call, in seconds.
-AIM_TIMEOUT = 8.0
+AIM_TIMEOUT = 12.0
 #: Between two looks whether the call has come.
 AIM_EVERY = 0.03
 #: How many changes ago stale reads look.
