@@ -57,9 +57,15 @@ def cases() -> list[Case]:
     return [case for name in FILES for case in importlib.import_module(f"rules.{name}").CASES]
 
 
+def _interrupted(*_: object) -> None:
+    """Ends as after Ctrl-C, so that every child process is ended."""
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def sandbox(pointsman: Path, speed: float) -> Iterator[str]:
     """A sandbox process of its own; its endpoint."""
+    signal.signal(signal.SIGTERM, _interrupted)
     command = [str(pointsman.resolve(strict=True)), "sandbox", "--port", "0", "--speed", f"{speed:g}"]
     with tempfile.TemporaryFile("w+") as log:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
@@ -144,7 +150,9 @@ def main() -> int:
     else:
         has = set(filter(None, options.has.split(",")))
         able = [case for case in chosen if case.needs <= has]
-        results = ask_all(able, Endpoint(options.endpoint, options.speed or 1), options.jobs, {})
+        endpoint = Endpoint(options.endpoint, options.speed or 1)
+        endpoint.find_subnets()
+        results = ask_all(able, endpoint, options.jobs, {})
     failed = results.count("FAIL") + bool(wrong)
     words = [f"{results.count('ok') + (not wrong)} passed", f"{failed} failed"]
     if "dev" in results:
