@@ -28,7 +28,7 @@ from deviations import KNOWN  # noqa: E402
 from aws import Aws, Endpoint  # noqa: E402
 from suite import NEEDS, Case, Failed  # noqa: E402
 
-#: One file each.
+#: Asked unless other files are named. `functions` and `messages` join them with the services that they ask.
 FILES = ("ecs", "elbv2", "balancing", "cloudwatch", "dynamodb", "protocols")
 #: How many times faster than AWS the sandbox goes: a period of 60 s takes 1 s.
 SPEED = 60
@@ -42,6 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--speed", type=float, help=f"how many times faster than AWS it goes (own sandbox: {SPEED})")
     parser.add_argument("--only", metavar="WORDS", default="", help="only cases whose line contains this")
     parser.add_argument("--list", action="store_true", help="list the cases with the sentences they hold, and end")
+    parser.add_argument("--files", default=",".join(FILES), metavar="NAME,…", help="files of rules/ (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=16, help="cases asked side by side (default 16)")
     parser.add_argument(
         "--with", dest="has", default="", metavar="WHAT,…", help=f"what another endpoint has: {', '.join(NEEDS)}"
@@ -52,14 +53,20 @@ def arguments() -> argparse.Namespace:
     return chosen
 
 
-def cases() -> list[Case]:
-    """All cases of all files."""
-    return [case for name in FILES for case in importlib.import_module(f"rules.{name}").CASES]
+def cases(files: str) -> list[Case]:
+    """All cases of these files."""
+    return [case for name in files.split(",") for case in importlib.import_module(f"rules.{name}").CASES]
+
+
+def _interrupted(*_: object) -> None:
+    """Ends as after Ctrl-C, so that every child process is ended."""
+    raise KeyboardInterrupt
 
 
 @contextmanager
 def sandbox(pointsman: Path, speed: float) -> Iterator[str]:
     """A sandbox process of its own; its endpoint."""
+    signal.signal(signal.SIGTERM, _interrupted)
     command = [str(pointsman.resolve(strict=True)), "sandbox", "--port", "0", "--speed", f"{speed:g}"]
     with tempfile.TemporaryFile("w+") as log:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
@@ -125,7 +132,7 @@ def ask_all(chosen: list[Case], endpoint: Endpoint, jobs: int, known: dict[str, 
 
 def main() -> int:
     options = arguments()
-    chosen = [case for case in cases() if options.only.lower() in case.title.lower()]
+    chosen = [case for case in cases(options.files) if options.only.lower() in case.title.lower()]
     if not chosen:
         print(f"no case's line contains {options.only!r}", file=sys.stderr)
         return 2
@@ -144,7 +151,9 @@ def main() -> int:
     else:
         has = set(filter(None, options.has.split(",")))
         able = [case for case in chosen if case.needs <= has]
-        results = ask_all(able, Endpoint(options.endpoint, options.speed or 1), options.jobs, {})
+        endpoint = Endpoint(options.endpoint, options.speed or 1)
+        endpoint.find_subnets()
+        results = ask_all(able, endpoint, options.jobs, {})
     failed = results.count("FAIL") + bool(wrong)
     words = [f"{results.count('ok') + (not wrong)} passed", f"{failed} failed"]
     if "dev" in results:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws import VPC, Aws, fixed, forward, free_port, weights
+from aws import PLACE, Aws, fixed, forward, free_port, weights
 from suite import Service, refused, same, until
 
 ELB = Service("elbv2")
@@ -364,7 +364,7 @@ def _(aws: Aws) -> None:
     "elbv2 CreateTargetGroupInput.HealthCheckIntervalSeconds",
 )
 def _(aws: Aws) -> None:
-    made = aws.elb.create_target_group(Name=aws.name("tg"), Protocol="HTTP", Port=80, VpcId=VPC)["TargetGroups"][0]
+    made = aws.elb.create_target_group(Name=aws.name("tg"), Protocol="HTTP", Port=80, VpcId=PLACE["vpc"])["TargetGroups"][0]
     aws.after(aws.elb.delete_target_group, TargetGroupArn=made["TargetGroupArn"])
     same(made["TargetType"], "instance")
     same((made["HealthCheckIntervalSeconds"], made["HealthyThresholdCount"], made["UnhealthyThresholdCount"]), (30, 5, 2))
