@@ -181,7 +181,7 @@ impl Sandbox {
         }
         parts.spawn(Arc::clone(&lambda).work(invoked));
         let messages = Arc::new(Messages::new(&endpoint, &settings.region, &settings.account, invocations));
-        let (heart, plane) = start_heart(&settings, &faults, &weather, &stop, &parts);
+        let (heart, plane) = start_heart(&settings, &faults, &weather, &messages, &stop, &parts);
         let about = Arc::new(json!({
             "endpoint": endpoint,
             "account": settings.account,
@@ -296,12 +296,14 @@ fn start_heart(
     settings: &SandboxSettings,
     faults: &Arc<Faults>,
     weather: &Arc<Weather>,
+    messages: &Arc<Messages>,
     stop: &CancellationToken,
     parts: &TaskTracker,
 ) -> (Arc<Heart>, Arc<Plane>) {
     let SandboxSettings { account, region, speed, .. } = settings;
     let (faults, now) = (Arc::clone(faults), weather.now());
-    let heart = Heart::new(account, region, tuning(*speed), *speed, faults, Arc::clone(weather));
+    let (weather, messages) = (Arc::clone(weather), Arc::clone(messages));
+    let heart = Heart::new((account, region), tuning(*speed), *speed, faults, weather, messages);
     let heart = Arc::new(heart);
     let (reports, events) = mpsc::channel(REPORTS_MAX);
     let plane = PlaneSettings {

@@ -4,6 +4,7 @@
 //! which they come. After each, what follows from it goes out: new routes to the load balancers at
 //! once, orders for tasks and health checks with the next beat.
 
+mod news;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::call_log::is_mutating;
 use super::clock;
 use super::faults::Faults;
+use super::messages::Messages;
 use super::metrics::{CloudWatch, Tempo};
 use super::plane::metrics::{AlbMetrics, host_counts};
 use super::plane::tasks::TaskEvent;
@@ -49,6 +51,8 @@ struct Core {
     past: VecDeque<Version>,
     /// What became of the listeners' ports, by ARN.
     ports: BTreeMap<String, Result<u16, String>>,
+    /// What the news were compared with.
+    seen: news::Seen,
 }
 
 /// How the region was before a change.
@@ -90,6 +94,7 @@ impl Core {
             cloudwatch: self.cloudwatch.clone(),
             past: VecDeque::new(),
             ports: BTreeMap::new(),
+            seen: news::Seen::default(),
         };
         then.call(now, api, &request.operation, request.input)
     }
@@ -112,18 +117,20 @@ pub(super) struct Heart {
     nudged: Notify,
     faults: Arc<Faults>,
     weather: Arc<Weather>,
+    /// Who is told what happens.
+    messages: Arc<Messages>,
     /// Set when changed routes are to be in effect before the call that changed them is answered.
     prompt: OnceLock<Arc<Plane>>,
 }
 
 impl Heart {
     pub(super) fn new(
-        account: &str,
-        region: &str,
+        (account, region): (&str, &str),
         tuning: Tuning,
         speed: u32,
         faults: Arc<Faults>,
         weather: Arc<Weather>,
+        messages: Arc<Messages>,
     ) -> Self {
         let core = Core {
             region: Region::new(account, region, tuning),
@@ -131,10 +138,11 @@ impl Heart {
             alarms: Alarms::new(region, account),
             past: VecDeque::new(),
             ports: BTreeMap::new(),
+            seen: news::Seen::default(),
         };
         let routing = watch::Sender::new(Arc::new(core.region.routing()));
         let (core, nudged, prompt) = (Mutex::new(core), Notify::new(), OnceLock::new());
-        Self { core, routing, nudged, faults, weather, prompt }
+        Self { core, routing, nudged, faults, weather, messages, prompt }
     }
 
     /// What the load balancers follow.
@@ -154,8 +162,10 @@ impl Heart {
         core.advance(now);
         if keep_version {
             self.keep_version(&mut core, now);
+            core.take_note(now, &self.messages);
         }
         let output = change(&mut core, now);
+        core.tell(now, &self.messages, keep_version);
         self.publish(&core);
         drop(core);
         self.nudged.notify_one();
@@ -251,6 +261,7 @@ impl Heart {
         if core.next_due().is_some_and(|due| due <= now) {
             self.keep_version(&mut core, now);
             core.advance(now);
+            core.tell(now, &self.messages, true);
             self.publish(&core);
         }
         plane.sync_tasks(core.region.task_orders());

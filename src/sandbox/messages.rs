@@ -37,7 +37,6 @@ pub(super) struct Invocation {
 
 /// Something that happened in the region itself.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(dead_code, reason = "what the region itself tells comes with its next change")]
 pub(super) enum News {
     /// For `EventBridge`: source, detail type, resources, detail.
     Event { source: &'static str, detail_type: &'static str, resources: Value, detail: Value },
@@ -83,13 +82,11 @@ impl Messages {
     }
 
     /// Whether a rule waits for events, so that it is worth looking for them.
-    #[allow(dead_code, reason = "what the region itself tells comes with its next change")]
     pub(super) fn listens(&self) -> bool {
         self.lock().rules.listen()
     }
 
     /// Passes on what happened in the region. Whether it found whom it names.
-    #[allow(dead_code, reason = "what the region itself tells comes with its next change")]
     pub(super) fn tell(&self, now: Timestamp, news: &News) -> bool {
         let mut post = self.lock();
         let (found, deliveries) = match news {

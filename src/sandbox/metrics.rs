@@ -1,8 +1,8 @@
 //! `CloudWatch` of the sandbox: the metric store, the calls, and the evaluator that lets metrics drive
 //! alarms. Pure: time comes in as an argument, the caller wakes it when [`CloudWatch::next_due`] says.
 //!
-//! The alarms themselves belong to the world (`crate::world::alarm`) and are passed in. It never
-//! executes alarm actions.
+//! The alarms themselves belong to the world (`crate::world::alarm`) and are passed in. It executes no
+//! alarm actions; it only writes what they say (`notice`).
 
 mod alarms;
 mod data;
@@ -10,6 +10,7 @@ mod describe;
 mod evaluator;
 mod input;
 mod math;
+pub mod notice;
 mod queries;
 mod store;
 mod tempo;

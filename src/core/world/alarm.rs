@@ -89,6 +89,13 @@ pub enum HistoryEvent {
         /// Why, for machines.
         reason_data: Option<String>,
     },
+    /// `Action`: an action was taken because of a change of state.
+    Action {
+        /// ARN of the action.
+        action: String,
+        /// Whether it found whom it names.
+        done: bool,
+    },
     /// `ConfigurationUpdate`: created, updated or deleted.
     Configuration {
         /// `created`, `updated` or `deleted`.
@@ -337,6 +344,13 @@ impl Alarms {
                 alarm.configured_at = now;
                 self.remember(now, name, HistoryEvent::Configuration { change: "updated" });
             }
+        }
+    }
+
+    /// Notes in an alarm's history that one of its actions was taken, or failed.
+    pub fn remember_action(&mut self, now: Timestamp, name: &str, action: &str, done: bool) {
+        if self.by_name.contains_key(name) {
+            self.remember(now, name, HistoryEvent::Action { action: action.to_owned(), done });
         }
     }
 

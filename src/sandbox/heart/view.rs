@@ -37,6 +37,11 @@ pub(super) fn state(core: &mut Core, now: Timestamp) -> Value {
     })
 }
 
+/// All clusters with their services and running tasks.
+pub(super) fn clusters(core: &mut Core, now: Timestamp) -> Vec<Value> {
+    View { core, now }.clusters()
+}
+
 struct View<'a> {
     core: &'a mut Core,
     now: Timestamp,

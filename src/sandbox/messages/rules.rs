@@ -63,7 +63,6 @@ impl Rules {
     }
 
     /// Whether any rule is switched on and leads somewhere.
-    #[allow(dead_code, reason = "what the region itself tells comes with its next change")]
     pub(super) fn listen(&self) -> bool {
         self.rules.values().any(|rule| rule.enabled && !rule.targets.is_empty())
     }

@@ -304,6 +304,7 @@ pub fn history(alarms: &Alarms, input: Input<'_>) -> Result<Value, ApiError> {
 fn kind_of(item: &HistoryItem) -> &'static str {
     match item.event {
         HistoryEvent::State { .. } => "StateUpdate",
+        HistoryEvent::Action { .. } => "Action",
         HistoryEvent::Configuration { .. } => "ConfigurationUpdate",
     }
 }
@@ -318,6 +319,14 @@ fn show_item(entry: &Entry<'_>) -> Value {
                 "newState": show_state(*to, Some(reason), reason_data.as_deref()),
             }),
         ),
+        HistoryEvent::Action { action, done } => {
+            let (said, state) =
+                if *done { ("Successfully executed", "Succeeded") } else { ("Failed to execute", "Failed") };
+            (
+                format!("{said} action {action}"),
+                json!({"actionState": state, "notificationResource": action, "version": "1.0"}),
+            )
+        }
         HistoryEvent::Configuration { change } => {
             let kind = match *change {
                 "created" => "Create",

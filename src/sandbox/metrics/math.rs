@@ -1,14 +1,19 @@
 //! Metric math: the expressions of `GetMetricData` and of alarms.
 //!
-//! Known: `+ - * / ^`, comparisons, `&&`/`AND`, `||`/`OR`, parentheses, arrays, and the functions SUM,
-//! AVG, MAX, MIN, ABS, CEIL, FLOOR, IF, FILL and METRICS. Anything else is refused by name.
+//! Known: `+ - * / ^`, comparisons, `&&`/`AND`, `||`/`OR`, parentheses, arrays, and the documented
+//! functions but those listed as refused in `functions`. Anything else is refused by name.
 //!
-//! A datapoint that is missing on one side of an operator is missing in the result; so is the result
-//! of a division by zero. SUM, AVG, MAX and MIN of an array pass over missing ones.
+//! "Missing values in a time series are treated as 0. If the value of a data point causes a function to
+//! attempt to divide by zero, the data point is dropped" (`CloudWatch` user guide, "Using metric math"):
+//! operators give a value wherever one of two series has one.
 
+mod functions;
 mod parse;
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 pub use parse::{Expression, Operator};
 
@@ -116,8 +121,15 @@ pub fn evaluate(expression: &Expression, scope: &Scope<'_>) -> Result<Value, Mat
             combine(*operator, evaluate(left, scope)?, evaluate(right, scope)?)
         }
         Expression::Array(parts) => {
-            let series = parts.iter().map(|part| evaluate(part, scope)?.into_series());
-            Ok(Value::Array(series.collect::<Result<_, _>>()?))
+            // "You can also use SUM([METRICS("4xx"), METRICS("5xx")])".
+            let mut all = Vec::new();
+            for part in parts {
+                match evaluate(part, scope)? {
+                    Value::Array(inner) => all.extend(inner),
+                    other => all.push(other.into_series()?),
+                }
+            }
+            Ok(Value::Array(all))
         }
         Expression::Call(name, arguments) => call(name, arguments, scope),
     }
@@ -147,7 +159,12 @@ fn call(name: &str, arguments: &[Expression], scope: &Scope<'_>) -> Result<Value
             let value = evaluate(argument, scope)?;
             Ok(match name {
                 "SUM" => reduce(value, |numbers| numbers.iter().sum()),
-                "AVG" => reduce(value, |numbers| numbers.iter().sum::<f64>() / length(numbers)),
+                // "The AVG of an array of time series returns a single time series. Missing values are
+                // treated as 0."
+                "AVG" => {
+                    let of = if let Value::Array(all) = &value { Some(all.len()) } else { None };
+                    reduce(value, |numbers| numbers.iter().sum::<f64>() / of.map_or(length(numbers), count))
+                }
                 "MAX" => reduce(value, |numbers| numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
                 _ => reduce(value, |numbers| numbers.iter().copied().fold(f64::INFINITY, f64::min)),
             })
@@ -155,7 +172,7 @@ fn call(name: &str, arguments: &[Expression], scope: &Scope<'_>) -> Result<Value
         ("ABS" | "CEIL" | "FLOOR" | "SUM" | "AVG" | "MAX" | "MIN", _) => {
             Err(MathError::Arguments { function: "this function", needs: "one argument" })
         }
-        _ => Err(MathError::UnknownFunction { name: name.to_owned() }),
+        _ => functions::call(name, arguments, scope),
     }
 }
 
@@ -167,8 +184,12 @@ fn metrics(scope: &Scope<'_>, part: &str) -> Result<Value, MathError> {
 
 /// Counts stay far below 2^52, where a double is exact.
 #[expect(clippy::cast_precision_loss, reason = "at most 100,800 points")]
+fn count(number: usize) -> f64 {
+    number as f64
+}
+
 fn length(numbers: &[f64]) -> f64 {
-    numbers.len() as f64
+    count(numbers.len())
 }
 
 fn map(value: Value, function: impl Fn(f64) -> f64 + Copy) -> Value {
@@ -217,10 +238,11 @@ fn combine(operator: Operator, left: Value, right: Value) -> Result<Value, MathE
         series.with(points.collect())
     };
     let both = |left: &Series, right: &Series| {
-        let points = left
-            .points
-            .iter()
-            .filter_map(|(at, value)| Some((*at, operate(operator, *value, *right.points.get(at)?)?)));
+        let at_or_0 = |series: &Series, at: i64| series.points.get(&at).copied().unwrap_or(0.0);
+        let times: BTreeSet<i64> = left.points.keys().chain(right.points.keys()).copied().collect();
+        let points = times
+            .into_iter()
+            .filter_map(|at| Some((at, operate(operator, at_or_0(left, at), at_or_0(right, at))?)));
         left.with(points.collect())
     };
     Ok(match (left, right) {
@@ -289,16 +311,29 @@ fn choose(condition: &Value, then: &Value, other: Option<&Value>) -> Result<Valu
         let branch = if number_at(condition, 0).is_some_and(is_true) { Some(then) } else { other };
         return branch.cloned().ok_or(needs);
     };
+    // With a condition that is one number, the branch as a whole.
+    if let Value::Scalar(holds) = condition {
+        let branch = if is_true(*holds) { Some(then) } else { other };
+        let points = timeline.span.clone().step_by(usize::try_from(timeline.period.max(1)).unwrap_or(1));
+        let points = points.filter_map(|at| Some((at, number_at(branch?, at)?)));
+        return Ok(Value::Series(timeline.with(points.collect())));
+    }
+    // "0, if the corresponding data point of metric1 is TRUE and the corresponding data point does not
+    // exist in metric2", and so for FALSE and metric3, but with a number in place of metric2 "dropped".
     let points = timeline.points.keys().filter_map(|at| {
-        let branch = if is_true(number_at(condition, *at)?) { Some(then) } else { other };
-        Some((*at, number_at(branch?, *at)?))
+        let holds = is_true(number_at(condition, *at)?);
+        let value = number_at(if holds { then } else { other? }, *at);
+        let missing = (holds || matches!(then, Value::Series(_))).then_some(0.0);
+        Some((*at, value.or(missing)?))
     });
     Ok(Value::Series(timeline.with(points.collect())))
 }
 
 fn fill(values: Value, filling: &Expression, scope: &Scope<'_>) -> Result<Value, MathError> {
-    let needs =
-        MathError::Arguments { function: "FILL", needs: "a time series and a number, REPEAT or LINEAR" };
+    let needs = MathError::Arguments {
+        function: "FILL",
+        needs: "a time series and a number, a metric, REPEAT or LINEAR",
+    };
     match values {
         Value::Scalar(_) => Err(needs),
         Value::Series(series) => Ok(Value::Series(fill_series(&series, filling, scope, &needs)?)),
@@ -325,7 +360,13 @@ fn fill_series(
         Expression::Keyword(word) if word == "REPEAT" || word == "LINEAR" => None,
         _ => match evaluate(filling, scope)? {
             Value::Scalar(number) => Some(number),
-            _ => return Err(needs.clone()),
+            // "You can specify a metric to use as the filler value."
+            Value::Series(filler) => {
+                let mut points = filler.points;
+                points.extend(&series.points);
+                return Ok(series.with(points));
+            }
+            Value::Array(_) => return Err(needs.clone()),
         },
     };
     let linear = matches!(filling, Expression::Keyword(word) if word == "LINEAR");
@@ -390,8 +431,92 @@ mod tests {
     }
 
     #[test]
-    fn a_point_missing_on_one_side_and_a_division_by_zero_are_missing_in_the_result() {
-        assert_eq!(points("100 * errors / requests"), [(0, 10.0), (180, 10.0)]);
+    fn a_missing_point_counts_as_0_and_a_division_by_zero_is_dropped() {
+        assert_eq!(points("100 * errors / requests"), [(0, 10.0), (120, 0.0), (180, 10.0)]);
+        assert_eq!(points("requests - errors"), [(0, 9.0), (60, -2.0), (120, 30.0), (180, 36.0)]);
+    }
+
+    /// The page's examples: values of consecutive minutes, `None` for `-`.
+    fn minutes(values: &[Option<f64>]) -> Value {
+        let points = values.iter().zip((0..).step_by(60)).filter_map(|(value, at)| Some((at, (*value)?)));
+        series(&points.collect::<Vec<_>>())
+    }
+
+    fn documented(text: &str, metrics: &[&[Option<f64>]]) -> Vec<Option<f64>> {
+        let values: BTreeMap<String, Value> =
+            (1..).zip(metrics).map(|(n, values)| (format!("metric{n}"), minutes(values))).collect();
+        let scope = Scope { values: &values, metrics: &[] };
+        let found = evaluate(&Expression::parse(text).unwrap(), &scope).unwrap().into_series().unwrap();
+        (0..).step_by(60).take(metrics[0].len()).map(|at| found.points.get(&at).copied()).collect()
+    }
+
+    #[test]
+    fn comparisons_follow_the_documented_table() {
+        // "metric1 has values of [30, 20, 0, 0] and metric2 has values of [20, -, 20, -]".
+        let metrics: [&[Option<f64>]; 2] =
+            [&[Some(30.0), Some(20.0), Some(0.0), Some(0.0)], &[Some(20.0), None, Some(20.0), None]];
+        for (text, expected) in [
+            ("metric1 < metric2", [0.0, 0.0, 1.0, 0.0]),
+            ("metric1 >= 30", [1.0, 0.0, 0.0, 0.0]),
+            ("metric1 > 15 AND metric2 > 15", [1.0, 0.0, 0.0, 0.0]),
+        ] {
+            assert_eq!(documented(text, &metrics), expected.map(Some), "{text}");
+        }
+    }
+
+    #[test]
+    fn if_follows_the_documented_tables() {
+        let metrics: [&[Option<f64>]; 3] = [
+            &[Some(1.0), Some(1.0), Some(0.0), Some(0.0), None],
+            &[Some(30.0), None, Some(0.0), Some(0.0), Some(30.0)],
+            &[Some(0.0), Some(0.0), Some(20.0), None, Some(20.0)],
+        ];
+        let some = |values: [f64; 4]| values.map(Some).to_vec();
+        for (text, mut expected) in [
+            ("IF(metric1, metric2, metric3)", some([30.0, 0.0, 20.0, 0.0])),
+            ("IF(metric1, 5, metric3)", vec![Some(5.0), Some(5.0), Some(20.0), None]),
+            ("IF(metric1, metric2, 5)", some([30.0, 0.0, 5.0, 5.0])),
+        ] {
+            expected.push(None);
+            assert_eq!(documented(text, &metrics), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn functions_over_time_work_on_the_points_that_are_there() {
+        assert_eq!(points("DIFF(errors)"), [(60, 1.0), (180, 2.0)]);
+        assert_eq!(points("DIFF_TIME(errors)"), [(60, 60.0), (180, 120.0)]);
+        assert_eq!(points("RATE(errors)"), [(60, 1.0 / 60.0), (180, 2.0 / 120.0)]);
+        assert_eq!(points("RUNNING_SUM(errors)"), [(0, 1.0), (60, 3.0), (180, 7.0)]);
+        assert_eq!(points("LOG10(requests)"), [(0, 1.0), (120, 30_f64.log10()), (180, 40_f64.log10())]);
+        assert_eq!(points("other / PERIOD(other)"), [(0, 100.0 / 60.0)]);
+        assert_eq!(points("errors - SUM(errors) / DATAPOINT_COUNT(errors)")[0], (0, 1.0 - 7.0 / 3.0));
+        assert_eq!(points("TIME_SERIES(MAX(errors))").len(), 5);
+        assert_eq!(result("STDDEV(other)"), Ok(Value::Scalar(0.0)));
+        assert_eq!(points("FILL(errors, requests)"), [(0, 1.0), (60, 2.0), (120, 30.0), (180, 4.0)]);
+    }
+
+    #[test]
+    fn functions_over_arrays_choose_and_count_their_series() {
+        assert_eq!(points("FIRST(SORT(METRICS(), SUM, DESC))"), points("other"));
+        assert_eq!(points("LAST(SORT(METRICS(), SUM, DESC))"), points("errors"));
+        assert_eq!(points("SUM(SLICE(SORT(METRICS(), MAX, ASC), 0, 1))"), points("errors"));
+        assert_eq!(points("SUM(SORT(METRICS(), AVG, DESC, 1))"), points("other"));
+        assert_eq!(result("METRIC_COUNT(METRICS())"), Ok(Value::Scalar(3.0)));
+        assert_eq!(points("SUM([METRICS(\"err\"), METRICS(\"oth\")])"), [(0, 101.0), (60, 2.0), (180, 4.0)]);
+        // Missing values are treated as 0: divided by the number of series.
+        assert_eq!(points("AVG([errors, other])"), [(0, 50.5), (60, 1.0), (180, 2.0)]);
+    }
+
+    #[test]
+    fn functions_that_are_not_simulated_are_refused_by_name() {
+        for name in ["ANOMALY_DETECTION_BAND", "SEARCH", "HOUR", "LAMBDA", "SERVICE_QUOTA"] {
+            let refused = result(&format!("{name}(errors)")).unwrap_err().to_string();
+            assert_eq!(refused, format!("the function {name} is not supported"));
+        }
+        assert!(result("SORT(METRICS(), MEDIAN, ASC)").is_err());
+        assert!(result("RATE(5)").is_err());
+        assert!(result("RATE(errors, errors)").is_err());
     }
 
     #[test]
@@ -412,14 +537,14 @@ mod tests {
 
     #[test]
     fn if_chooses_point_by_point() {
-        assert_eq!(points("IF(requests > 5, errors, 0)"), [(0, 1.0), (60, 0.0), (180, 4.0)]);
-        assert_eq!(points("IF(requests > 5, errors)"), [(0, 1.0), (180, 4.0)]);
+        assert_eq!(points("IF(requests > 5, errors, 9)"), [(0, 1.0), (60, 9.0), (120, 0.0), (180, 4.0)]);
+        assert_eq!(points("IF(requests > 5, errors)"), [(0, 1.0), (120, 0.0), (180, 4.0)]);
     }
 
     #[test]
     fn what_cannot_be_computed_is_refused_with_its_reason() {
         let message = |text: &str| result(text).unwrap_err().to_string();
-        assert_eq!(message("RATE(errors)"), "the function RATE is not supported");
+        assert_eq!(message("MEDIAN(errors)"), "the function MEDIAN is not supported");
         assert_eq!(message("nothing * 2"), "the expression refers to nothing, which is no query's Id");
         assert_eq!(message("errors +"), "the expression needs a number, an Id or a function at character 8");
         assert_eq!(message("(errors"), "the expression needs a closing parenthesis at character 7");
