@@ -173,8 +173,8 @@ impl Sandbox {
         let dynamodb = Arc::new(dynamodb.map_err(SandboxError::DynamoDb)?);
         parts.spawn(sweep_expired(Arc::clone(&dynamodb), stop.clone()));
         let (invocations, invoked) = mpsc::channel(INVOCATIONS_MAX);
-        let place = (settings.region.as_str(), settings.account.as_str(), endpoint.as_str());
-        let lambda = Arc::new(Lambda::new(place, settings.speed, invocations.clone(), stop.clone()));
+        let whereabouts = (settings.region.as_str(), settings.account.as_str(), endpoint.as_str());
+        let lambda = Arc::new(Lambda::new(whereabouts, settings.speed, invocations.clone(), stop.clone()));
         for function in &settings.functions {
             let failed = |source| SandboxError::Function { name: function.name.clone(), source };
             lambda.add_local(function).map_err(failed)?;

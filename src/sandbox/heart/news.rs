@@ -69,7 +69,7 @@ impl Core {
             let name = &alarm.spec.name;
             let seen = self.seen.alarms.get(name);
             // A new alarm has INSUFFICIENT_DATA before all else; a composite may have left it at once.
-            let before = seen.cloned().unwrap_or_else(|| Before::all(alarm));
+            let before = seen.cloned().unwrap_or_else(|| Before::first(alarm));
             if before.state != alarm.state {
                 changes.push(Change { alarm: alarm.clone(), before });
             }

@@ -235,14 +235,14 @@ fn value_matches(test: &Test, found: Option<&Value>) -> bool {
 }
 
 fn plain_matches(test: &Test, value: &Value) -> bool {
-    let text = value.as_str();
+    let written = value.as_str();
     match test {
         Test::Equals(wanted) => wanted == value,
-        Test::Prefix(prefix) => text.is_some_and(|text| text.starts_with(prefix)),
-        Test::Suffix(suffix) => text.is_some_and(|text| text.ends_with(suffix)),
-        Test::IgnoringCase(wanted) => text.is_some_and(|text| text.to_lowercase() == *wanted),
+        Test::Prefix(prefix) => written.is_some_and(|written| written.starts_with(prefix)),
+        Test::Suffix(suffix) => written.is_some_and(|written| written.ends_with(suffix)),
+        Test::IgnoringCase(wanted) => written.is_some_and(|written| written.to_lowercase() == *wanted),
         Test::Wildcard(pattern) => {
-            text.is_some_and(|text| wildcard(pattern, &text.chars().collect::<Vec<_>>()))
+            written.is_some_and(|written| wildcard(pattern, &written.chars().collect::<Vec<_>>()))
         }
         Test::Exists(wanted) => *wanted,
         Test::Numeric(bounds) => value.as_f64().is_some_and(|number| in_bounds(bounds, number)),

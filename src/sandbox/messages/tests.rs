@@ -28,8 +28,8 @@ async fn a_long_poll_ends_with_the_first_message() {
         tokio::task::yield_now().await;
         call(&messages, Service::Sqs, "SendMessage", json!({"QueueUrl": URL, "MessageBody": "hello"})).await
     };
-    let (received, sent) = tokio::join!(poll, send);
-    assert_eq!(received["Messages"][0]["MessageId"], sent["MessageId"]);
+    let (received, answer) = tokio::join!(poll, send);
+    assert_eq!(received["Messages"][0]["MessageId"], answer["MessageId"]);
 }
 
 #[tokio::test(start_paused = true)]

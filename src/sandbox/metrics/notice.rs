@@ -32,7 +32,7 @@ impl Before {
     }
 
     /// The state of a new alarm.
-    pub fn all(alarm: &Alarm) -> Self {
+    pub fn first(alarm: &Alarm) -> Self {
         Self {
             state: AlarmState::InsufficientData,
             reason: "Unchecked: Initial alarm creation".to_owned(),

@@ -29,8 +29,8 @@ impl Place {
             Tuning { runtime: Runtime::External, steady_lag: SignedDuration::ZERO, ..Tuning::default() };
         let faults = Arc::new(Faults::new("111122223333"));
         let weather = Arc::new(Weather::new(Conditions::of(Profile::Calm)));
-        let place = ("111122223333", "eu-central-1");
-        let heart = Heart::new(place, tuning, 1, faults, weather, Arc::clone(&messages));
+        let heart =
+            Heart::new(("111122223333", "eu-central-1"), tuning, 1, faults, weather, Arc::clone(&messages));
         Self { heart, messages }
     }
 
