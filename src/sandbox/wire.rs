@@ -145,8 +145,6 @@ pub struct Request {
     pub caller: Caller,
     /// For reads: answer as the service looked this many changes ago.
     pub stale_versions: u32,
-    /// Who asks.
-    pub caller: Caller,
 }
 
 /// Answers the operations of one or more services.
