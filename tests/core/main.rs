@@ -3,6 +3,7 @@
 
 mod decide_properties;
 mod decide_stories;
+mod hands;
 mod records;
 mod refusals;
 mod sim;
