@@ -4,6 +4,7 @@
 mod decide_properties;
 mod decide_stories;
 mod hands;
+mod isolation;
 mod records;
 mod refusals;
 mod sim;
