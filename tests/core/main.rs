@@ -3,6 +3,8 @@
 
 mod decide_properties;
 mod decide_stories;
+mod hands;
+mod isolation;
 mod records;
 mod refusals;
 mod sim;

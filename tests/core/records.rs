@@ -1,6 +1,7 @@
 //! What people may write, and what they are told when they may not.
 
 mod files;
+mod fuzz;
 mod judging;
 mod strategies;
 mod support;

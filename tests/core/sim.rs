@@ -15,7 +15,7 @@ use pointsman_core::model::{Action, Answer, Effect, Need, Observed, Plan, Refusa
 use pointsman_core::records::command::{Command, CommandKind, CommandSpec, PromoteStep, Verb};
 use pointsman_core::records::desired_release::{ApiVersion, DesiredReleaseSpec};
 use pointsman_core::records::managed_service::ManagedServiceSpec;
-use pointsman_core::records::{ServiceKey, Span};
+use pointsman_core::records::{Percent, ServiceKey, Span};
 
 pub use region::GROUPS;
 use region::SmallRegion;
@@ -115,6 +115,8 @@ pub struct Sim {
     armed: Fault,
     /// Trouble of one kind in one phase.
     pub injections: Vec<Injection>,
+    /// What somebody else did to the world that the region has no call for.
+    pub hand: Option<fn(&mut Observed)>,
     /// What preflight sees otherwise than it is.
     pub twist: Option<fn(&mut Observed)>,
     /// A claim that another service holds.
@@ -154,6 +156,7 @@ impl Sim {
             withdrawn: None,
             armed: Fault::None,
             injections: Vec::new(),
+            hand: None,
             twist: None,
             claim_denied: None,
         }
@@ -230,6 +233,26 @@ impl Sim {
         if let Some(spec) = self.withdrawn.take() {
             self.service = Asked::Valid { spec, hash: "sha256:service".to_owned() };
         }
+    }
+
+    /// Somebody makes a task set PRIMARY.
+    pub fn make_primary_by_hand(&mut self, task_set: &str) {
+        let plan = self.durable.plan.clone().expect("pinned");
+        let effect = Effect::SetPrimary { task_set: task_set.to_owned() };
+        self.region.carry_out(self.now, &plan, &effect);
+    }
+
+    /// Somebody scales a task set.
+    pub fn scale_by_hand(&mut self, task_set: &str, scale: Percent) {
+        let plan = self.durable.plan.clone().expect("pinned");
+        let effect = Effect::ScaleTaskSet { task_set: task_set.to_owned(), scale };
+        self.region.carry_out(self.now, &plan, &effect);
+    }
+
+    /// Somebody deletes a task set; what that breaks is not our violation.
+    pub fn delete_by_hand(&mut self, task_set: &str) {
+        self.foreign_hand = true;
+        self.region.delete_set_by_hand(self.now, task_set);
     }
 
     pub fn delete_some_set_by_hand(&mut self) {
@@ -334,6 +357,9 @@ impl Sim {
         let mut observed = self.region.observe(self.now, plan.as_ref(), &needs);
         disturb(&mut observed, fault, &self.region);
         self.violations.extend(trouble::read_out_of_turn(&facts, &observed));
+        if let Some(hand) = self.hand {
+            hand(&mut observed);
+        }
         for injection in &mut self.injections {
             injection.disturb(&facts, &mut observed);
         }

@@ -306,6 +306,11 @@ fn guard(pass: &Pass<'_>, set: &TaskSet, weight: Percent) -> Option<WaitingOn> {
     if u64::from(now) * 1000 < u64::from(at_start) * DESIRED_FLOOR_TENTHS {
         return Some(WaitingOn::DesiredCountFell { now, at_start });
     }
+    // Whatever else registers there would get the candidate's traffic unjudged.
+    let group = release.candidate.group;
+    if service.task_sets.iter().any(|other| other.group == Some(group) && other.arn != set.arn) {
+        return Some(WaitingOn::GroupBusy { group });
+    }
     if release.progress.foreign_reads > 0 && release.progress.foreign_reads < FOREIGN_READS {
         let route = pass.production().first().cloned().unwrap_or_default();
         return Some(WaitingOn::ForeignWeights { route });

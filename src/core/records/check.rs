@@ -112,7 +112,7 @@ pub enum RefusalCode {
 }
 
 impl Refusal {
-    /// All five parts; `value` is cut to what a person can read.
+    /// All five parts; `field` and `value` are cut to what a person can read, and cannot move a terminal's cursor.
     pub(crate) fn new(
         code: RefusalCode,
         field: impl Into<String>,
@@ -120,17 +120,32 @@ impl Refusal {
         allowed: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        let value = value.to_string();
-        let value = match value.char_indices().nth(SHOWN) {
-            Some((end, _)) => format!("{}…", &value[..end]),
-            None => value,
-        };
-        Self { code, field: field.into(), value, allowed: allowed.into(), fix: fix.into() }
+        let field: String = field.into();
+        // A key may be empty, and so may the path to the whole document.
+        let field = if field.is_empty() { "document".to_owned() } else { shown(&field) };
+        Self { code, field, value: shown(&value.to_string()), allowed: allowed.into(), fix: fix.into() }
     }
 }
 
-/// Characters of a refused value that are repeated to its writer.
+/// Characters of a refused value, and of the path to it, that are repeated to its writer.
 const SHOWN: usize = 160;
+
+/// A foreign text as it is repeated: its beginning, with control characters spelt out.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for (index, letter) in text.chars().enumerate() {
+        if index == SHOWN {
+            shown.push('…');
+            break;
+        }
+        if letter.is_control() {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
 
 /// Everything that is wrong with one record, in the order it was found.
 #[derive(Debug, Default)]

@@ -206,6 +206,10 @@ impl SmallRegion {
         self.region.get_mut().update_service(now, input).expect("updates");
     }
 
+    pub fn desired_count(&mut self, now: Timestamp) -> u32 {
+        self.service(now).desired_count
+    }
+
     pub fn delete_set_by_hand(&mut self, now: Timestamp, arn: &str) {
         // A foreign hand; PRIMARY is refused, which is fine.
         let _refused = self.region.get_mut().delete_task_set(now, CLUSTER, SERVICE, arn, true);

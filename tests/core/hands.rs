@@ -1,0 +1,381 @@
+//! What happens when somebody else changes the world: one test for each row of the table in `docs/operating.md`,
+//! through the phases in which the answer differs.
+//!
+//! `decide_stories.rs` tells those of weights and alarms in a bake, of outages and of a falling desiredCount;
+//! `refusals.rs` what a request meets afterwards.
+
+use pointsman_core::decide::Next;
+use pointsman_core::decide::response::{Class, Phase, Work};
+use pointsman_core::model::facts::HaltReason;
+use pointsman_core::model::observed::{Service, ServiceStatus, TaskSetStatus, Weights};
+use pointsman_core::model::{Effect, Mutation, Observed, RefusalClass, Seen};
+use pointsman_core::records::managed_service::IdleDrift;
+use pointsman_core::records::status::Outcome;
+use pointsman_core::records::strategy::{Scale, StepSpec, Strategy};
+use pointsman_core::records::{Group, Percent, Span};
+
+use crate::sim::trouble::{Injection, What};
+use crate::sim::{Fault, Sim};
+
+const LONG: u32 = 800;
+
+/// Version 1 serves from a, and version 2 has come this far with its release.
+fn at(phase: Phase) -> Sim {
+    let steps = vec![StepSpec {
+        weight: Percent::from_tenths(100),
+        scale: Percent::from_tenths(500).map(Scale::Fixed),
+        bake: Some(Span::from_secs(20)),
+        pause: None,
+    }];
+    let mut sim = Sim::serving(|spec| {
+        spec.strategies.insert("fast".to_owned(), Strategy { steps: Some(steps), ..Strategy::default() });
+        spec.retention = Span::from_mins(5);
+    });
+    if phase == Phase::Idle {
+        return sim;
+    }
+    sim.ask(2);
+    let there = |sim: &Sim| {
+        let made = sim.facts().release.as_ref().is_none_or(|release| release.candidate.task_set.is_some());
+        Phase::of(sim.facts()) == phase && made
+    };
+    sim.run_until(there, 200);
+    sim
+}
+
+fn candidate(sim: &Sim) -> String {
+    sim.facts().release.as_ref().and_then(|release| release.candidate.task_set.clone()).expect("it is made")
+}
+
+fn stable(sim: &Sim) -> String {
+    sim.facts().stable.as_ref().expect("something serves").task_set.clone()
+}
+
+fn last(sim: &Sim) -> (Outcome, &str) {
+    let ended = sim.ended.last().expect("a release has ended");
+    (ended.outcome, &ended.reason)
+}
+
+fn until_ended(sim: &mut Sim) {
+    sim.run_until(|sim| !sim.ended.is_empty(), LONG);
+}
+
+fn finish(sim: &mut Sim) {
+    sim.last_next = None;
+    sim.run_until(Sim::is_settled, LONG);
+    assert_eq!(sim.violations, Vec::<String>::new());
+}
+
+fn is_halted(sim: &Sim, reason: HaltReason) -> bool {
+    matches!(&sim.last_next, Some(Next::Halted(halt)) if halt.reason == reason)
+}
+
+fn pass(sim: &mut Sim, times: u32) {
+    for _ in 0..times {
+        sim.pass(Fault::None);
+    }
+}
+
+// --- weights
+
+#[test]
+fn weight_given_to_a_candidate_before_its_gate_is_put_back() {
+    let mut sim = at(Phase::Preparing);
+    sim.move_by_hand(50, 50);
+    sim.run_until(|sim| sim.region.production_weights()[1].1 == 0, 20);
+    assert!(sim.ended.is_empty());
+    finish(&mut sim);
+    assert_eq!(last(&sim).0, Outcome::Succeeded);
+}
+
+#[test]
+fn weight_moved_while_the_previous_version_is_retained_is_left_or_put_back_as_the_record_says() {
+    for (drift, left) in [(IdleDrift::Report, true), (IdleDrift::Revert, false)] {
+        let mut sim = at(Phase::Retaining);
+        if let pointsman_core::decide::Asked::Valid { spec, .. } = &mut sim.service {
+            spec.drift.idle = drift;
+        }
+        sim.move_by_hand(50, 50);
+        pass(&mut sim, 10);
+        assert_eq!(sim.region.production_weights()[0].1 > 0, left, "{drift:?}");
+        // Before the retained version is removed its weight goes in any case.
+        finish(&mut sim);
+        assert_eq!(sim.region.production_weights()[0].1, 0);
+    }
+}
+
+// --- routes
+
+fn swapped(seen: &mut Observed) {
+    seen.routes.insert("public".to_owned(), Seen::Known(Weights::NotOurPair("another group".to_owned())));
+}
+
+/// The rule is gone or forwards elsewhere: nothing of it can be written.
+fn lose_the_route(sim: &mut Sim) {
+    sim.hand = Some(swapped);
+    let refused = Class::Refused(RefusalClass::Permanent);
+    for phase in Phase::ALL {
+        let what = What::Work(Work::ProductionWeights, refused, false);
+        sim.injections.push(Injection::new(phase, what, u32::MAX));
+    }
+}
+
+#[test]
+fn a_rule_that_forwards_elsewhere_or_is_gone_is_never_rewritten() {
+    for phase in [Phase::Preparing, Phase::Baking, Phase::Retaining, Phase::Idle] {
+        let mut sim = at(phase);
+        lose_the_route(&mut sim);
+        let production = |sim: &Sim| {
+            let ours =
+                |effect: &&Effect| matches!(effect, Effect::SetWeights { route, .. } if route == "public");
+            sim.effects.iter().filter(ours).count()
+        };
+        let before = production(&sim);
+        pass(&mut sim, 100);
+        assert_eq!(production(&sim), before, "{phase:?}");
+        let met: u32 = sim.injections.iter().map(|injection| injection.met).sum();
+        assert_eq!(met, 0, "{phase:?}: a write of a route that is not ours was tried");
+        match phase {
+            // It held for the evidence deadline; nothing had been shifted.
+            Phase::Preparing => assert_eq!(last(&sim), (Outcome::Failed, "NoEvidence")),
+            // It held as long, latched, and cannot write the way back.
+            Phase::Baking => {
+                assert!(is_halted(&sim, HaltReason::StateContradicts), "{phase:?} {:?}", sim.last_next);
+            }
+            _ => assert!(sim.ended.len() <= 1, "{phase:?}"),
+        }
+        // The rule is put right: everything ends by itself.
+        sim.hand = None;
+        sim.injections.clear();
+        finish(&mut sim);
+        if matches!(phase, Phase::Preparing | Phase::Baking) {
+            assert_eq!(last(&sim).1, "NoEvidence", "{phase:?}");
+            assert_eq!(sim.region.production_weights()[1].1, 0);
+        }
+    }
+}
+
+// --- the service
+
+fn gone(seen: &mut Observed) {
+    seen.service = Seen::Known(Service {
+        status: ServiceStatus::Missing,
+        external: false,
+        desired_count: 0,
+        task_sets: Vec::new(),
+    });
+}
+
+fn draining(seen: &mut Observed) {
+    if let Seen::Known(service) = &mut seen.service {
+        service.status = ServiceStatus::Draining;
+        for set in &mut service.task_sets {
+            (set.status, set.running) = (TaskSetStatus::Draining, 0);
+        }
+    }
+}
+
+#[test]
+fn a_deleted_or_draining_service_ends_its_release_and_is_not_made_anew() {
+    for hand in [gone as fn(&mut Observed), draining] {
+        for phase in [Phase::Preparing, Phase::Baking, Phase::Retaining, Phase::Idle] {
+            let mut sim = at(phase);
+            sim.hand = Some(hand);
+            sim.effects.clear();
+            pass(&mut sim, 60);
+            assert_eq!(sim.effects, Vec::new(), "{phase:?}");
+            match phase {
+                Phase::Preparing => assert_eq!(last(&sim), (Outcome::Failed, "CandidateLost")),
+                // There is nothing to go back to: weights stay, a person is called.
+                Phase::Baking => {
+                    assert!(is_halted(&sim, HaltReason::NoRollbackTarget), "{:?}", sim.last_next)
+                }
+                _ => {}
+            }
+            assert_eq!(sim.violations, Vec::<String>::new(), "{phase:?}");
+        }
+    }
+}
+
+// --- desiredCount
+
+#[test]
+fn a_desired_count_that_grows_is_followed_by_both_versions_in_every_phase() {
+    for phase in [Phase::Preparing, Phase::Baking, Phase::Retaining, Phase::Idle] {
+        let mut sim = at(phase);
+        sim.region.set_desired_count(sim.now, 8);
+        finish(&mut sim);
+        assert!(sim.ended.iter().all(|ended| ended.outcome == Outcome::Succeeded), "{phase:?}");
+        assert_eq!(sim.region.desired_count(sim.now), 8, "{phase:?}: it is never written");
+        let serving = sim.region.task_sets();
+        assert_eq!(serving[0].running_count, 8, "{phase:?}");
+    }
+}
+
+#[test]
+fn a_desired_count_of_zero_in_a_bake_calls_a_person_and_goes_back_when_it_is_raised() {
+    let mut sim = at(Phase::Baking);
+    sim.region.set_desired_count(sim.now, 0);
+    pass(&mut sim, 40);
+    assert!(is_halted(&sim, HaltReason::NoRollbackTarget), "{:?}", sim.last_next);
+    assert_eq!(sim.region.desired_count(sim.now), 0, "it is never written");
+    sim.region.set_desired_count(sim.now, 4);
+    until_ended(&mut sim);
+    assert_eq!(last(&sim), (Outcome::RolledBack, "CandidateLost"));
+    finish(&mut sim);
+    assert_eq!(sim.region.desired_count(sim.now), 4);
+}
+
+#[test]
+fn a_desired_count_that_falls_before_the_first_step_fails_the_release_at_its_deadline() {
+    let mut sim = at(Phase::Preparing);
+    sim.region.set_desired_count(sim.now, 3);
+    until_ended(&mut sim);
+    assert_eq!(last(&sim), (Outcome::Failed, "Deadline"));
+    assert_eq!(sim.region.desired_count(sim.now), 3);
+}
+
+#[test]
+fn a_desired_count_of_zero_disturbs_nobody_who_releases_nothing() {
+    for phase in [Phase::Retaining, Phase::Idle] {
+        let mut sim = at(phase);
+        sim.region.set_desired_count(sim.now, 0);
+        sim.effects.clear();
+        pass(&mut sim, 20);
+        assert_eq!(sim.effects, Vec::new(), "{phase:?}");
+    }
+}
+
+#[test]
+fn no_operation_of_the_daemon_can_write_desired_count() {
+    let written: Vec<String> = Mutation::ALL.iter().map(|mutation| format!("{mutation:?}")).collect();
+    assert!(!written.contains(&"UpdateService".to_owned()), "{written:?}");
+}
+
+// --- task sets
+
+#[test]
+fn a_candidate_deleted_by_hand_fails_before_its_traffic_and_rolls_back_after() {
+    for (phase, outcome) in [(Phase::Preparing, Outcome::Failed), (Phase::Baking, Outcome::RolledBack)] {
+        let mut sim = at(phase);
+        let candidate = candidate(&sim);
+        sim.delete_by_hand(&candidate);
+        until_ended(&mut sim);
+        assert_eq!(last(&sim), (outcome, "CandidateLost"));
+        finish(&mut sim);
+        assert_eq!(sim.region.production_weights()[1].1, 0);
+    }
+}
+
+#[test]
+fn a_stable_set_deleted_by_hand_does_not_stop_the_release_that_replaces_it() {
+    for phase in [Phase::Preparing, Phase::Baking] {
+        let mut sim = at(phase);
+        let (candidate, stable) = (candidate(&sim), stable(&sim));
+        sim.make_primary_by_hand(&candidate);
+        sim.delete_by_hand(&stable);
+        finish(&mut sim);
+        assert_eq!(last(&sim).0, Outcome::Succeeded, "{phase:?}");
+        assert_eq!(sim.durable.stable.as_ref().map(|version| version.task_set.clone()), Some(candidate));
+    }
+}
+
+#[test]
+fn a_serving_set_deleted_by_hand_while_the_previous_one_is_retained_sends_traffic_there() {
+    let mut sim = at(Phase::Retaining);
+    let serving = stable(&sim);
+    let retained = sim.facts().retained.as_ref().expect("kept").version.clone();
+    sim.make_primary_by_hand(&retained.task_set);
+    sim.delete_by_hand(&serving);
+    sim.run_until(|sim| sim.region.production_weights()[0].1 > 0, 30);
+    assert_eq!(sim.region.production_weights()[1].1, 0);
+    assert_eq!(retained.group, Group::A);
+}
+
+#[test]
+fn primary_moved_by_hand_moves_no_traffic_and_is_put_right_in_the_end() {
+    for phase in [Phase::Preparing, Phase::Baking] {
+        let mut sim = at(phase);
+        let candidate = candidate(&sim);
+        sim.make_primary_by_hand(&candidate);
+        let weights = sim.region.production_weights();
+        sim.pass(Fault::None);
+        assert_eq!(sim.region.production_weights(), weights);
+        let release = sim.release_id();
+        sim.command(pointsman_core::records::command::Verb::Abort, &release, None);
+        finish(&mut sim);
+        let sets = sim.region.task_sets();
+        assert_eq!(sets.len(), 1, "{phase:?}: the candidate could be deleted, for PRIMARY went back");
+    }
+    let mut sim = at(Phase::Retaining);
+    let retained = sim.facts().retained.as_ref().expect("kept").version.task_set.clone();
+    sim.make_primary_by_hand(&retained);
+    finish(&mut sim);
+    assert_eq!(sim.region.task_sets().len(), 1);
+}
+
+#[test]
+fn a_scale_changed_by_hand_fails_the_gate_and_is_put_right_before_a_step() {
+    let small = Percent::from_tenths(100).expect("a percentage");
+    let mut sim = at(Phase::Preparing);
+    let set = candidate(&sim);
+    sim.scale_by_hand(&set, small);
+    until_ended(&mut sim);
+    assert_eq!(last(&sim), (Outcome::Failed, "Deadline"));
+    let mut sim = at(Phase::Baking);
+    let set = candidate(&sim);
+    sim.scale_by_hand(&set, small);
+    finish(&mut sim);
+    assert_eq!(last(&sim).0, Outcome::Succeeded, "the next step scaled it to what it needs");
+    assert_eq!(sim.region.task_sets()[0].running_count, 4);
+}
+
+fn intruder(seen: &mut Observed) {
+    let Seen::Known(service) = &mut seen.service else { return };
+    let Some(mut foreign) = service.task_sets.first().cloned() else { return };
+    "arn:aws:ecs:eu-central-1:111122223333:task-set/prod/checkout/ecs-svc/7".clone_into(&mut foreign.arn);
+    foreign.external_id = None;
+    (foreign.status, foreign.group) = (TaskSetStatus::Active, Some(Group::B));
+    service.task_sets.push(foreign);
+}
+
+#[test]
+fn a_foreign_task_set_in_the_candidates_group_holds_the_next_step_and_is_never_touched() {
+    for (phase, outcome) in [(Phase::Preparing, Outcome::Failed), (Phase::Baking, Outcome::RolledBack)] {
+        let mut sim = at(phase);
+        sim.hand = Some(intruder);
+        until_ended(&mut sim);
+        assert_eq!(last(&sim), (outcome, "Deadline"), "{phase:?}");
+        assert!(
+            !sim.effects.iter().any(|effect| format!("{effect:?}").contains("ecs-svc/7\"")),
+            "{phase:?}: {:?}",
+            sim.effects
+        );
+        assert_eq!(sim.region.production_weights()[1].1, 0);
+    }
+}
+
+// --- alarms
+
+#[test]
+fn an_alarm_deleted_before_the_gate_fails_the_release_without_traffic() {
+    let mut sim = at(Phase::Preparing);
+    sim.region.remove_alarm("b-5xx");
+    until_ended(&mut sim);
+    assert_eq!(last(&sim), (Outcome::Failed, "NoEvidence"));
+}
+
+#[test]
+fn an_alarm_deleted_or_burning_after_success_changes_nothing_by_itself() {
+    for burn in [true, false] {
+        let mut sim = at(Phase::Retaining);
+        sim.effects.clear();
+        if burn {
+            sim.region.set_alarm(sim.now, "b-5xx", pointsman_core::model::observed::AlarmState::Alarm);
+        } else {
+            sim.region.remove_alarm("b-5xx");
+        }
+        pass(&mut sim, 20);
+        assert_eq!(sim.effects, Vec::new());
+    }
+}
