@@ -210,10 +210,24 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
+    /// The message may repeat what was asked for: cut, and without anything that a terminal or a browser would
+    /// take for more than text.
     pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        let error = ErrorDetail { code: code.to_owned(), message: message.into() };
+        let error = ErrorDetail { code: code.to_owned(), message: without_markup(&message.into()) };
         Self { status, body: ErrorAnswer { error } }
     }
+}
+
+fn without_markup(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in crate::decide::explain::plain(text).chars() {
+        if matches!(letter, '<' | '>' | '&') {
+            out.extend(letter.escape_unicode());
+        } else {
+            out.push(letter);
+        }
+    }
+    out
 }
 
 impl IntoResponse for ApiError {

@@ -1,3 +1,5 @@
+mod fuzz;
+
 use std::collections::BTreeMap;
 
 use axum::body::Body;
