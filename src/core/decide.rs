@@ -194,8 +194,9 @@ fn ladder(pass: &mut Pass<'_>) -> Next {
     if let Some(halt) = pass.facts.halted.clone() {
         return Next::Halted(halt);
     }
-    // 5: what was announced and not acknowledged.
-    if let Some(next) = outstanding::pause(pass).or_else(|| outstanding::repeat(pass)) {
+    // 5: what was announced and not acknowledged; a step forward is not repeated without evidence.
+    let held = matches!(watch, latch::Watch::Hold(_)) && outstanding::goes_forward(pass);
+    if !held && let Some(next) = outstanding::pause(pass).or_else(|| outstanding::repeat(pass)) {
         return next;
     }
     if let latch::Watch::Hold(next) = watch {

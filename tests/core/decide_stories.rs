@@ -461,6 +461,47 @@ fn a_creation_whose_answer_was_lost_makes_no_second_task_set() {
     }
 }
 
+fn writes_toward_the_candidate(sim: &Sim) -> usize {
+    let forward = |effect: &&Effect| match effect {
+        Effect::SetWeights { route, shares, .. } => route == "public" && shares.of(Group::B) > 0,
+        _ => false,
+    };
+    sim.effects.iter().filter(forward).count()
+}
+
+/// A canary whose last share was sent once, and lost on its way without a word.
+fn canary_with_a_lost_step() -> Sim {
+    let mut sim = baking_canary();
+    while sim.facts().outstanding.is_empty() {
+        sim.pass(Fault::LostCall);
+    }
+    assert_eq!(writes_toward_the_candidate(&sim), 1, "the first share alone has arrived");
+    sim
+}
+
+#[test]
+fn a_lost_step_forward_is_not_repeated_when_an_alarm_came_and_went_meanwhile() {
+    let mut sim = canary_with_a_lost_step();
+    sim.be_away(Span::from_secs(5));
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Alarm);
+    sim.let_time_pass(Span::from_secs(1));
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Ok);
+    finish(&mut sim);
+    assert_eq!(outcome(&sim), Outcome::RolledBack);
+    assert_eq!(writes_toward_the_candidate(&sim), 1, "the flap is found before the write is sent again");
+}
+
+#[test]
+fn a_lost_step_forward_is_not_repeated_while_alarms_cannot_be_read() {
+    let mut sim = canary_with_a_lost_step();
+    for _ in 0..5 {
+        sim.pass(Fault::AlarmsUnread);
+    }
+    assert_eq!(writes_toward_the_candidate(&sim), 1);
+    finish(&mut sim);
+    assert_eq!(outcome(&sim), Outcome::Succeeded);
+}
+
 #[test]
 fn no_forward_weight_lands_after_the_way_back_was_verified() {
     // The write of the canary's share is lost and lands later; meanwhile the alarm fires.
