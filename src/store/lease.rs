@@ -190,13 +190,14 @@ impl Keeper {
         });
         if self.misfit != self.replica.misfit() {
             self.misfit = self.replica.misfit();
-            match self.misfit {
-                Some(theirs) => error!(
+            if let Some(theirs) = self.misfit {
+                error!(
                     ours = self.shards.get(),
                     theirs,
                     "other replicas go by another number of shards: this one does nothing; give all the same `shards`"
-                ),
-                None => info!(shards = self.shards.get(), "the number of shards is accepted"),
+                );
+            } else {
+                info!(shards = self.shards.get(), "the number of shards is accepted");
             }
         }
     }
@@ -247,9 +248,10 @@ impl Keeper {
             return;
         }
         // One write: whoever is no member holds nothing.
-        match self.limited(self.table.remove(&self.replica.member(), None)).await {
-            Some(_) => info!("the shards are given up"),
-            None => warn!("the shards could not be given up; the others wait for the time to live"),
+        if self.limited(self.table.remove(&self.replica.member(), None)).await.is_some() {
+            info!("the shards are given up");
+        } else {
+            warn!("the shards could not be given up; the others wait for the time to live");
         }
     }
 }

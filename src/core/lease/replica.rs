@@ -272,7 +272,7 @@ impl Replica {
         }
         match (step, answer) {
             (Step::Beat { .. }, Some(Written::Done)) => self.has_beaten(sent_ms, now_ms),
-            (Step::Beat { .. }, Some(Written::Refused)) => self.die(now_ms),
+            (Step::Beat { .. }, Some(Written::Refused)) | (Step::Retire { .. }, _) => self.die(now_ms),
             (Step::Beat { .. }, None) => {
                 self.troubled = true;
                 self.beat_due_ms = now_ms.saturating_add(self.renew_ms / 4);
@@ -282,7 +282,6 @@ impl Replica {
                 self.life = Life::Joined;
                 self.beat_due_ms = now_ms;
             }
-            (Step::Retire { .. }, _) => self.die(now_ms),
             (Step::Free { shard, .. }, _) => {
                 self.leaving.remove(shard);
                 if answer.is_none() {

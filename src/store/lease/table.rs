@@ -74,7 +74,7 @@ impl DynamoLease {
             .condition_expression(condition)
             .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values(Some(values));
-        self.send(action, call.send()).await
+        self.send(action, Box::pin(call.send())).await
     }
 
     async fn send<T, E>(
@@ -200,7 +200,7 @@ impl LeaseTable for DynamoLease {
             .set_item(Some(item))
             .condition_expression("attribute_not_exists(#pk)")
             .expression_attribute_names("#pk", PK);
-        self.send("join the replicas", call.send()).await
+        self.send("join the replicas", Box::pin(call.send())).await
     }
 
     async fn beat(&self, member: &str, floor: u64) -> Result<Written, StoreError> {
@@ -218,7 +218,7 @@ impl LeaseTable for DynamoLease {
                 .expression_attribute_values(":beat", n(beat)),
             None => call,
         };
-        self.send("remove a replica", call.send()).await
+        self.send("remove a replica", Box::pin(call.send())).await
     }
 
     async fn take(&self, member: &str, claim: Claim) -> Result<Written, StoreError> {
