@@ -91,8 +91,8 @@ pub struct Input<'a> {
     pub key: &'a ServiceKey,
     /// Wall time, for people's timestamps alone: no decision compares it with a recorded instant.
     pub now: Timestamp,
-    /// Time this process has watched since its last pass over this service, at most twice `poll`; zero in its
-    /// first pass.
+    /// Time this process has watched since its last pass over this service, or since the acknowledgement of that
+    /// pass's effect; at most twice `poll`, and zero in its first pass.
     pub watched: Span,
     /// The lease epoch of this pass.
     pub epoch: u64,
@@ -194,7 +194,8 @@ fn ladder(pass: &mut Pass<'_>) -> Next {
     if let Some(halt) = pass.facts.halted.clone() {
         return Next::Halted(halt);
     }
-    // 5: what was announced and not acknowledged; a step forward is not repeated without evidence.
+    // 5: what was announced and not acknowledged; a step forward may not have happened, so that repeating
+    // it needs the same evidence as the first attempt.
     let held = matches!(watch, latch::Watch::Hold(_)) && outstanding::goes_forward(pass);
     if !held && let Some(next) = outstanding::pause(pass).or_else(|| outstanding::repeat(pass)) {
         return next;

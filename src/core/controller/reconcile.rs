@@ -384,6 +384,10 @@ impl Reconciler {
             Answer::Refused { .. } => "refused",
             Answer::Unknown { .. } => "unknown",
         };
+        if matches!(answer, Answer::Acknowledged(_)) {
+            // What waits for the effect (hold, propagation, quiet) begins now, and not with the pass that sent it.
+            memory.last_pass_ms = Some(self.clock.monotonic_ms());
+        }
         self.metrics.effect(action.effect.name(), result);
         debug!(effect = %action.effect, ?answer, "carried out");
         let epoch = following.permit.epoch();

@@ -539,6 +539,20 @@ async fn clocks_are_written_every_thirty_seconds_and_timestamps_never() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_for_an_effect_begins_with_its_acknowledgement() {
+    let mut bench = Bench::new();
+    bench.fake.inner().carry_out_takes = Span::from_secs(3);
+    let watched = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&watched);
+    script(move |input| {
+        seen.lock().unwrap().push(input.watched);
+        act_once(input)
+    });
+    bench.run().await;
+    assert_eq!(*watched.lock().unwrap(), [Span::ZERO, Span::ZERO]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_service_is_not_written_however_often_it_is_looked_at() {
     let mut bench = Bench::new();
     script(|input| decision(input.facts.clone(), Next::Settled));

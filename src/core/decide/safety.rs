@@ -285,18 +285,15 @@ fn weights(input: &Input<'_>, decision: &Decision, route: &str, shares: Shares, 
     forward(input, decision, route, shares, note);
 }
 
-/// A write that gives the candidate more needs every armed alarm's good word.
+/// A write that gives the candidate more needs every armed alarm's good word, also when it repeats one whose answer was
+/// lost.
 fn forward(input: &Input<'_>, decision: &Decision, route: &str, shares: Shares, note: Note<'_>) {
     let Some(release) = in_flight(&decision.facts) else { return };
     let group = release.candidate.group;
-    // Repeating an announced write whose answer was lost is not a new step.
-    let repeated = input.facts.outstanding.get(&Resource::Route(route.to_owned())).is_some_and(
-        |entry| matches!(&entry.effect, Effect::SetWeights { shares: before, .. } if *before == shares),
-    );
     let before =
         input.facts.acknowledged.get(route).map(|write| write.shares).or(release.before.get(route).copied());
     let more = before.is_none_or(|before| shares.gives_more_to(group, before));
-    if repeated || !more {
+    if !more {
         return;
     }
     note(Property::LatchStays, release.latch.is_some(), &|| format!("latched, and {route} goes forward"));

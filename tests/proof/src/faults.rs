@@ -11,6 +11,7 @@ use pointsman_core::records::Span;
 mod fault;
 mod judge;
 mod log;
+mod long;
 mod monitors;
 mod ports;
 #[path = "../../core/sim/region.rs"]
@@ -30,8 +31,6 @@ use world::{Base, People, Planned};
 
 /// The longest that one mutating call may take.
 const OPERATION: Span = Span::from_secs(6);
-/// Findings that are printed of one scenario.
-const SHOWN: usize = 12;
 
 /// How much of it.
 #[derive(Debug, clap::Args)]
@@ -48,9 +47,24 @@ pub struct Args {
     /// With `--call`, or without any fault: print everything that happens.
     #[arg(short, long)]
     verbose: bool,
+    /// Findings that are printed of one scenario.
+    #[arg(long, default_value_t = 10)]
+    show: usize,
     /// Threads.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// Two faults in one run, effects that land at every later second, bad weather.
+    #[arg(long)]
+    long: bool,
+    /// With `--long`: of all pairs of faults one in so many.
+    #[arg(long, default_value_t = 60)]
+    one_in: u64,
+    /// With `--long`: weathers of each scenario.
+    #[arg(long, default_value_t = 20)]
+    weathers: u64,
+    /// With `--scenario`: the weather of this seed alone.
+    #[arg(long, requires = "scenario")]
+    weather: Option<u64>,
     /// Also at the calls of waits that look like their neighbours.
     #[arg(long)]
     every: bool,
@@ -58,12 +72,13 @@ pub struct Args {
 
 /// Runs it and prints what was reached.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let faults: Vec<Planned> = args
+    let mut faults: Vec<Planned> = args
         .call
         .iter()
         .zip(&args.fault)
         .map(|(call, fault)| Planned { call: *call, fault: *fault })
         .collect();
+    faults.extend(args.weather.map(long::weather).unwrap_or_default());
     let chosen: Vec<Scenario> = scenarios::all()
         .into_iter()
         .filter(|scenario| args.scenario.as_ref().is_none_or(|name| name == scenario.name))
@@ -72,14 +87,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut fine = true;
     let mut all = Tally::default();
     println!(
-        "{:<28}{:>7}{:>8}{:>8}{:>8}{:>8}{:>12}",
+        "{:<34}{:>7}{:>8}{:>8}{:>8}{:>8}{:>12}",
         "scenario", "calls", "runs", "same", "other", "WRONG", "most passes"
     );
     for scenario in &chosen {
         let base = base(scenario)?;
         let calm = run::run(&base, scenario, &[])?;
         let reference = Reference::of(&calm);
-        let clean = judge(scenario, &reference, &calm);
+        let clean = judge(scenario, &reference, &calm, &[]);
         let outcomes: Vec<_> = reference.ended.iter().map(|(outcome, _)| *outcome).collect();
         if clean != Verdict::Same || outcomes != scenario.outcomes {
             println!("{}: without faults {outcomes:?}, {clean:?}", scenario.name);
@@ -89,16 +104,13 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             fine &= replay(&base, scenario, &reference, &faults, args.verbose)?;
             continue;
         }
-        let plans = sweep::singles(&reference, args.every);
-        let tally = sweep::sweep(&base, scenario, &reference, &plans, args.jobs)?;
-        row(scenario.name, reference.ops.len(), &tally);
-        fine &= tally.wrong.is_empty();
-        for (plan, problems) in tally.wrong.iter().take(SHOWN) {
-            let place = plan.iter().map(|it| format!(" --call {} --fault {}", it.call, it.fault));
-            println!("    faults --scenario {}{} -v", scenario.name, place.collect::<String>());
-            problems.iter().take(3).for_each(|problem| println!("        {problem}"));
+        for (suite, plans) in suites(args, scenario, &reference) {
+            let tally = sweep::sweep(&base, scenario, &reference, &plans, args.jobs)?;
+            row(&format!("{}{suite}", scenario.name), reference.ops.len(), &tally);
+            fine &= tally.wrong.is_empty();
+            tally.wrong.iter().take(args.show).for_each(|(plan, problems)| tell(scenario, plan, problems));
+            sum(&mut all, tally);
         }
-        sum(&mut all, tally);
     }
     if faults.is_empty() && !args.verbose {
         row("all", 0, &all);
@@ -108,10 +120,39 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What is run of one scenario.
+fn suites(args: &Args, scenario: &Scenario, reference: &Reference) -> Vec<(&'static str, Vec<Vec<Planned>>)> {
+    if !args.long {
+        return vec![("", sweep::singles(reference, args.every))];
+    }
+    vec![
+        (" doubles", long::doubles(scenario.name, reference, args.one_in)),
+        (" delays", long::delays(reference)),
+        (" weather", (1..=args.weathers).map(long::weather).collect()),
+    ]
+}
+
+/// A run that went wrong, and how to have it again.
+fn tell(scenario: &Scenario, plan: &[Planned], problems: &[String]) {
+    let place: String = match plan {
+        // Only a weather has so many; its seed is its place among the weathers.
+        [_, _, _, ..] => {
+            let seed = (1..=10_000).find(|seed| long::weather(*seed) == plan).unwrap_or_default();
+            format!(" --weather {seed}")
+        }
+        few => {
+            let each = few.iter().map(|it| format!(" --call {} --fault {}", it.call, it.fault));
+            each.collect::<Vec<_>>().concat()
+        }
+    };
+    println!("    faults --scenario {}{place} -v", scenario.name);
+    problems.iter().take(3).for_each(|problem| println!("        {problem}"));
+}
+
 fn row(name: &str, calls: usize, tally: &Tally) {
     let other: usize = tally.other.values().sum();
     println!(
-        "{name:<28}{calls:>7}{:>8}{:>8}{other:>8}{:>8}{:>12}  {}",
+        "{name:<34}{calls:>7}{:>8}{:>8}{other:>8}{:>8}{:>12}  {}",
         tally.runs,
         tally.same,
         tally.wrong.len(),
@@ -145,7 +186,7 @@ fn replay(
     if verbose {
         outcome.log.iter().enumerate().for_each(|(at, entry)| println!("{at:>5} {entry}"));
     }
-    let verdict = judge(scenario, reference, &outcome);
+    let verdict = judge(scenario, reference, &outcome, faults);
     println!("{}: {:?}, {} passes, {} calls", scenario.name, outcome.ended, outcome.ticks, outcome.ops.len());
     println!("{verdict:#?}");
     Ok(!matches!(verdict, Verdict::Wrong(_)))

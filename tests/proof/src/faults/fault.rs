@@ -37,6 +37,7 @@ pub enum Op {
 
 impl Op {
     /// Every kind.
+    #[cfg(test)]
     pub const ALL: [Self; 14] = [
         Self::List,
         Self::Wishes,
@@ -228,9 +229,18 @@ pub fn applicable(op: Op) -> Vec<Fault> {
             vec![CrashBefore, Unread, UnreadFor(STORM), Slow(5), TakeOver(4), SplitBrain]
         }
         _ => {
-            vec![CrashBefore, Unread, UnreadFor(STORM), Stale(1), Stale(3), Slow(5), TakeOver(4), SplitBrain]
+            vec![Unread, UnreadFor(STORM), Stale(1), Stale(3), CrashBefore, Slow(5), TakeOver(4), SplitBrain]
         }
     }
+}
+
+/// Whether the fault means more here than at the next read of the same pass. A process that dies, stands still or is
+/// slow between two reads of one pass has done nothing in between.
+pub fn tells_here(op: Op, fault: Fault) -> bool {
+    let between = matches!(op, Op::Service | Op::Routes);
+    let of_process =
+        matches!(fault, Fault::CrashBefore | Fault::Slow(_) | Fault::TakeOver(_) | Fault::SplitBrain);
+    !(between && of_process)
 }
 
 #[cfg(test)]

@@ -3,15 +3,41 @@
 use pointsman_core::model::observed::TaskSetStatus;
 use pointsman_core::records::status::Outcome as Ended;
 
-use super::fault::Op;
+use super::fault::{Fault, Op};
 use super::monitors;
 use super::region::GROUPS;
 use super::run::Outcome;
 use super::script::Scenario;
+use super::world::Planned;
 
 /// Passes that a run may need beyond those of the run without faults: a failover and a storm (25), the quiet time
 /// after an unknown outcome twice (60), a deadline used up (60).
 const MORE_TICKS: u32 = 150;
+
+/// Which fault, which end, for which reason.
+type Excuse = (fn(Fault) -> bool, Ended, &'static str);
+
+/// Ends that a fault makes legal whatever the scenario: which fault, the outcome, its reason, and why.
+const EXCUSED: [Excuse; 1] = [
+    // A weight write that lands after a later one shows a smaller share than was written last. Nobody can tell it from
+    // a person's hand, and a person's hand toward stable wins.
+    (lands_much_later, Ended::RolledBack, "MovedByHand"),
+];
+
+/// After the next step's write, that is.
+fn lands_much_later(fault: Fault) -> bool {
+    matches!(fault, Fault::Late(secs) | Fault::CrashLate(secs) | Fault::TakeOver(secs) if secs > 20)
+}
+
+/// One of the ends is excused, and the others are as without faults.
+fn excused(reference: &Reference, run: &Outcome, faults: &[Planned]) -> bool {
+    let differ: Vec<_> = run.ended.iter().zip(&reference.ended).filter(|(now, then)| now != then).collect();
+    let [((outcome, reason), _)] = differ[..] else { return false };
+    run.ended.len() == reference.ended.len()
+        && EXCUSED.iter().any(|(befell, end, why)| {
+            end == outcome && why == reason && faults.iter().any(|planned| befell(planned.fault))
+        })
+}
 
 /// How a run compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,21 +69,25 @@ impl Reference {
 }
 
 /// Compares a run with the reference.
-pub fn judge(scenario: &Scenario, reference: &Reference, run: &Outcome) -> Verdict {
+pub fn judge(scenario: &Scenario, reference: &Reference, run: &Outcome, faults: &[Planned]) -> Verdict {
     let mut wrong: Vec<String> = run.complaints.clone();
     wrong.extend(monitors::check(&run.log).iter().map(ToString::to_string));
     let outcomes: Vec<Ended> = run.ended.iter().map(|(outcome, _)| *outcome).collect();
     let same = run.ended == reference.ended;
-    let other = scenario.or.iter().any(|allowed| **allowed == outcomes);
+    let excused = !same && excused(reference, run, faults);
+    let other = excused || scenario.or.iter().any(|allowed| **allowed == outcomes);
+    // In bad weather any end is right that is safe and clean.
+    let weather = faults.len() > 2;
     if run.settled_ms.is_none() {
         wrong.push("it never comes to rest".to_owned());
-    } else if !same && !other {
+    } else if !same && !other && !weather {
         wrong.push(format!("ended {:?} and not {:?}", run.ended, reference.ended));
     }
     if run.settled_ms.is_some() {
-        wrong.extend(unclean(scenario, run, same));
+        wrong.extend(unclean(scenario, run, same, excused || weather));
     }
-    if run.ticks > reference.ticks + MORE_TICKS {
+    let faults = u32::try_from(faults.len()).unwrap_or(u32::MAX);
+    if run.ticks > reference.ticks + MORE_TICKS.saturating_mul(faults) {
         wrong.push(format!("{} passes; {} without faults", run.ticks, reference.ticks));
     }
     match (wrong.is_empty(), same) {
@@ -68,13 +98,14 @@ pub fn judge(scenario: &Scenario, reference: &Reference, run: &Outcome) -> Verdi
 }
 
 /// What is left over that must not be.
-fn unclean(scenario: &Scenario, run: &Outcome, same: bool) -> Vec<String> {
+fn unclean(scenario: &Scenario, run: &Outcome, same: bool, excused: bool) -> Vec<String> {
     let mut left = Vec::new();
     let Some((item, _)) = &run.base.state else { return vec!["no state".to_owned()] };
     let facts = &item.facts;
     let Some(stable) = &facts.stable else { return vec!["nothing serves".to_owned()] };
     let number = stable.revision.number;
-    if number != scenario.serves && (same || !scenario.or_serves.contains(&number)) {
+    let right = number == scenario.serves || excused || (!same && scenario.or_serves.contains(&number));
+    if !right {
         left.push(format!("revision {number} serves"));
     }
     let sets = run.base.region.task_sets();

@@ -153,8 +153,8 @@ impl fmt::Display for Reading {
             }
             Self::Alarms(alarms) => {
                 f.write_str("the alarms:")?;
-                let loud = alarms.iter().filter(|(_, state)| **state != AlarmState::Ok);
-                loud.map(|(name, state)| write!(f, " {name} {state:?}")).collect()
+                let mut loud = alarms.iter().filter(|(_, state)| **state != AlarmState::Ok);
+                loud.try_for_each(|(name, state)| write!(f, " {name} {state:?}"))
             }
             Self::Targets(group, healthy, all) => write!(f, "targets of {group}: {healthy} of {all} healthy"),
             Self::Balancer(weights) => {
@@ -203,7 +203,7 @@ impl fmt::Display for Wrote {
                 write!(f, " LATCHED {:?} ({})", latch.cause, latch.detail)?;
             }
         }
-        for (_, entry) in &facts.outstanding {
+        for entry in facts.outstanding.values() {
             write!(f, " outstanding{} <{}>", if entry.unknown { "?" } else { "" }, entry.effect)?;
         }
         for job in &facts.cleanups {

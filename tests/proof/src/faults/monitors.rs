@@ -198,3 +198,7 @@ fn is_forward(effect: &Effect, release: &Release) -> bool {
         Effect::DeleteTaskSet { .. } => false,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "a helper of a test may fail it")]
+mod tests;

@@ -38,6 +38,13 @@ struct Call {
     fault: Option<Fault>,
 }
 
+impl Call {
+    /// Nothing comes of a read or of a state write.
+    fn fails(&self) -> bool {
+        matches!(self.fault, Some(Fault::Unread | Fault::UnreadFor(_) | Fault::NotApplied | Fault::Throttled))
+    }
+}
+
 impl Ports {
     /// Begins a call: its number, the people's next step, and what befalls a call of any kind.
     async fn begin(&self, op: Op) -> Call {
@@ -80,7 +87,7 @@ impl Ports {
     /// A table read: `Err` when it fails.
     async fn table(&self, op: Op) -> Result<(), StoreError> {
         let call = self.begin(op).await;
-        if matches!(call.fault, Some(Fault::Unread | Fault::UnreadFor(_))) {
+        if call.fails() {
             self.note(&call, What::Read(Reading::Failed(op)));
             return Err(unavailable("read"));
         }
@@ -96,7 +103,7 @@ impl Ports {
         tell: impl FnOnce(&T) -> Reading,
     ) -> Result<T, String> {
         let call = self.begin(op).await;
-        if matches!(call.fault, Some(Fault::Unread | Fault::UnreadFor(_))) {
+        if call.fails() {
             self.note(&call, What::Read(Reading::Failed(op)));
             return Err("no answer".to_owned());
         }
@@ -325,7 +332,7 @@ impl Store for Ports {
             return Err(StoreError::NoLease);
         }
         match call.fault {
-            Some(Fault::NotApplied | Fault::Unread | Fault::UnreadFor(_)) => Err(unavailable("write")),
+            _ if call.fails() => Err(unavailable("write")),
             Some(Fault::Denied) => {
                 let source = Box::new(std::io::Error::other("no permission"));
                 Err(StoreError::Unavailable { action: "write", retry: false, source })

@@ -8,14 +8,17 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::LocalKey;
 
-use pointsman_core::controller::inputs::Core;
+use pointsman_core::controller::inputs::{Core, Read};
 use pointsman_core::controller::reconcile::Reconciler;
 use pointsman_core::controller::{self, Controller, Heartbeat, Snapshot, Timing};
 use pointsman_core::decide::safety::{Violation, violations};
 use pointsman_core::decide::{self, Decision, Input, Limits};
-use pointsman_core::ports::{Clock, Permit};
-use pointsman_core::records::{self, ServiceKey, Span};
+use pointsman_core::lease::{Shard, ShardCount};
+use pointsman_core::ports::{Clock, Permit, Permits};
+use pointsman_core::records::managed_service::ManagedServiceSpec;
+use pointsman_core::records::{self, DesiredReleaseSpec, ServiceKey, Span};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -30,8 +33,10 @@ use super::world::{Base, Planned, Signal, World, key};
 
 /// From a process's death until another one has its lease: the time to live, and a little.
 const FAILOVER: Span = Span::from_secs(21);
-/// How long everything must have been still before a run counts as ended: two looks of an idle service.
-const STILL: Span = Span::from_secs(150);
+/// How long everything must have been still before a run counts as ended: four looks of an idle service.
+const STILL: Span = Span::from_secs(270);
+/// How often the runner looks up.
+const LOOK: Span = Span::from_secs(1);
 /// No run may take longer. The longest hang (5 min), failover, long quiet waits and all deadlines fit.
 const LONGEST: Span = Span::from_mins(30);
 const POLL: Span = Span::from_secs(2);
@@ -71,12 +76,48 @@ fn second_opinion(input: &Input<'_>, decision: &Decision) -> Vec<Violation> {
     found
 }
 
+/// The last item that a thread read as a record, and what it was read as.
+type Last<T> = RefCell<Option<(serde_json::Value, Read<T>)>>;
+
+thread_local! {
+    static SERVICE: Last<ManagedServiceSpec> = const { RefCell::new(None) };
+    static DESIRED: Last<DesiredReleaseSpec> = const { RefCell::new(None) };
+}
+
+/// The shipped reader, not asked again for the very same item: a fifth of the time of a run otherwise.
+#[expect(clippy::result_large_err, reason = "the shape of the reader that it stands before")]
+fn read_service(key: &ServiceKey, item: &serde_json::Value) -> Read<ManagedServiceSpec> {
+    again(&SERVICE, item, || records::check::read_service(key, item))
+}
+
+/// As above.
+#[expect(clippy::result_large_err, reason = "the shape of the reader that it stands before")]
+pub fn read_desired(key: &ServiceKey, item: &serde_json::Value) -> Read<DesiredReleaseSpec> {
+    again(&DESIRED, item, || records::check::read_desired(key, item))
+}
+
+#[expect(clippy::result_large_err, reason = "the shape of the reader that it stands before")]
+fn again<T: Clone>(
+    last: &'static LocalKey<Last<T>>,
+    item: &serde_json::Value,
+    read: impl FnOnce() -> Read<T>,
+) -> Read<T> {
+    last.with_borrow_mut(|last| match last {
+        Some((known, answer)) if known == item => answer.clone(),
+        _ => {
+            let answer = read();
+            *last = Some((item.clone(), answer.clone()));
+            answer
+        }
+    })
+}
+
 const CORE: Core = Core {
     decide: decide::decide,
     settle: decide::settle,
     explain: decide::explain::status,
-    read_service: records::check::read_service,
-    read_desired: records::check::read_desired,
+    read_service,
+    read_desired,
     plan_to_observe: decide::plan_to_observe,
     violations: second_opinion,
 };
@@ -109,7 +150,7 @@ pub fn run(base: &Base, scenario: &Scenario, faults: &[Planned]) -> anyhow::Resu
 struct Process {
     epoch: u64,
     valid_until_ms: Arc<AtomicU64>,
-    permits: watch::Sender<Option<Permit>>,
+    permits: watch::Sender<Permits>,
     hints: mpsc::Sender<ServiceKey>,
     task: JoinHandle<()>,
     _shown: watch::Receiver<Arc<Snapshot>>,
@@ -120,13 +161,18 @@ impl Process {
     fn grant(&self, clock: &Arc<dyn Clock>) {
         self.valid_until_ms.store(u64::MAX, Ordering::SeqCst);
         let permit = Permit::new(self.epoch, Arc::clone(&self.valid_until_ms), Arc::clone(clock));
-        self.permits.send_replace(Some(permit));
+        self.permits.send_replace(held(BTreeMap::from([(Shard(0), permit)])));
     }
 
     fn revoke(&self) {
         self.valid_until_ms.store(0, Ordering::SeqCst);
-        self.permits.send_replace(None);
+        self.permits.send_replace(held(BTreeMap::new()));
     }
+}
+
+/// One shard, so that a process holds everything or nothing.
+const fn held(held: BTreeMap<Shard, Permit>) -> Permits {
+    Permits { shards: ShardCount::ONE, held }
 }
 
 /// What is to happen at a point in time.
@@ -170,7 +216,7 @@ impl Runner {
             tokio::select! {
                 biased;
                 signal = self.heard.recv() => if let Some(signal) = signal { self.hear(signal).await },
-                () = sleep(Span::from_millis(500).std()) => {
+                () = sleep(LOOK.std()) => {
                     self.keep_agenda();
                     script::advance(&self.world);
                     if self.is_still() {
@@ -264,11 +310,10 @@ impl Runner {
     /// Nothing was left to do for a while.
     fn is_still(&mut self) -> bool {
         let now_ms = self.now_ms();
+        let idle = self.agenda.is_empty() && !self.processes.is_empty();
         let (over, entries) = {
             let inner = self.world.inner();
-            let quiet = |entry: &Entry| matches!(entry.what, What::Read(_) | What::Settled);
-            let entries = inner.log.iter().filter(|entry| !quiet(entry)).count();
-            (script::is_over(&inner) && self.agenda.is_empty() && !self.processes.is_empty(), entries)
+            (idle && script::is_over(&inner, now_ms), inner.moves)
         };
         if !over || entries != self.seen {
             self.seen = entries;
@@ -296,12 +341,12 @@ fn launch(world: &Arc<World>, me: u32, epoch: u64) -> Process {
         operation: OPERATION,
         metrics: Arc::default(),
     };
-    let (permits, permit) = watch::channel(None);
+    let (permits, leases) = watch::channel(held(BTreeMap::new()));
     let (hints, hinted) = mpsc::channel(8);
     let (snapshots, shown) = watch::channel(Arc::default());
     let controller = Controller {
         reconciler: Arc::new(reconciler),
-        permit,
+        permits: leases,
         hints: hinted,
         snapshots,
         heartbeat: Arc::<Heartbeat>::default(),

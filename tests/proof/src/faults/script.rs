@@ -8,11 +8,12 @@ use pointsman_core::records::command::{Command, CommandKind, CommandSpec, Promot
 use pointsman_core::records::desired_release::ApiVersion;
 use pointsman_core::records::managed_service::ManagedServiceSpec;
 use pointsman_core::records::status::Outcome;
-use pointsman_core::records::{Group, Span, check};
+use pointsman_core::records::{Group, Span};
 use serde_json::{Value, json};
 
 use super::fault::{Fault, Op};
 use super::log::What;
+use super::run;
 use super::world::{Inner, Signal, World, key};
 
 /// The point at which people act.
@@ -215,17 +216,20 @@ pub fn managed(spec: &ManagedServiceSpec) -> Value {
 }
 
 /// Nothing is left to do: the script is over, what people wrote was taken up, and nothing is under way.
-pub fn is_over(inner: &Inner) -> bool {
+pub fn is_over(inner: &Inner, now_ms: u64) -> bool {
     let Some((item, _)) = &inner.base.state else { return false };
     let facts = &item.facts;
-    let asked = facts.asked.as_ref().map(|asked| asked.spec_hash.clone());
-    let wanted = inner.base.people.desired.as_ref().map(|item| match check::read_desired(&key(), item) {
-        Ok((_, hash)) | Err((_, hash)) => hash,
-    });
-    inner.script.is_empty()
+    let done = inner.script.is_empty()
         && inner.on_their_way == 0
-        && asked == wanted
-        && inner.base.people.commands.iter().all(|(id, _)| facts.commands_done.contains(id))
         && !facts.is_busy()
         && facts.retained.is_none()
+        && !inner.storms(now_ms)
+        && inner.base.people.commands.iter().all(|(id, _)| facts.commands_done.contains(id));
+    let asked = facts.asked.as_ref().map(|asked| &asked.spec_hash);
+    done && match &inner.base.people.desired {
+        None => asked.is_none(),
+        Some(item) => match run::read_desired(&key(), item) {
+            Ok((_, hash)) | Err((_, hash)) => asked == Some(&hash),
+        },
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::fault::{Op, applicable};
+use super::fault::{Op, applicable, tells_here};
 use super::judge::{Reference, Verdict, judge};
 use super::run::{self, Outcome};
 use super::script::Scenario;
@@ -37,7 +37,8 @@ pub fn singles(reference: &Reference, every: bool) -> Vec<Vec<Planned>> {
             continue;
         }
         let call = u32::try_from(index + 1).unwrap_or(u32::MAX);
-        plans.extend(applicable(*op).into_iter().map(|fault| vec![Planned { call, fault }]));
+        let faults = applicable(*op).into_iter().filter(|fault| every || tells_here(*op, *fault));
+        plans.extend(faults.map(|fault| vec![Planned { call, fault }]));
     }
     plans
 }
@@ -78,7 +79,7 @@ pub fn sweep(
     let work = move |base: Base| -> anyhow::Result<()> {
         while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
             let outcome = run::run(&base, scenario, plan)?;
-            let verdict = judge(scenario, reference, &outcome);
+            let verdict = judge(scenario, reference, &outcome, plan);
             let mut tally = shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             note(&mut tally, plan, &outcome, verdict);
         }

@@ -92,6 +92,8 @@ pub struct Inner {
     pub base: Base,
     /// Everything that happened.
     pub log: Vec<Entry>,
+    /// Entries that are more than a look.
+    pub moves: usize,
     /// What each call was, in order.
     pub ops: Vec<Op>,
     /// Passes begun: observations.
@@ -104,7 +106,7 @@ pub struct Inner {
     pub stepped_ms: u64,
     /// When the production route was first seen at this share of the candidate, in tenths of a percent.
     pub weight_since: BTreeMap<u16, u64>,
-    faults: Vec<Planned>,
+    faults: BTreeMap<u32, Fault>,
     storms: BTreeMap<Op, u64>,
     snapshots: VecDeque<(Timestamp, SmallRegion)>,
     keeps_snapshots: bool,
@@ -122,13 +124,14 @@ impl World {
         let inner = Inner {
             base: base.clone(),
             log: Vec::new(),
+            moves: 0,
             ops: Vec::new(),
             ticks: 0,
             on_their_way: 0,
             script: scenario.script.clone().into(),
             stepped_ms: 0,
             weight_since: BTreeMap::new(),
-            faults: faults.to_vec(),
+            faults: faults.iter().map(|planned| (planned.call, planned.fault)).collect(),
             storms: BTreeMap::new(),
             snapshots: VecDeque::new(),
             keeps_snapshots,
@@ -151,7 +154,11 @@ impl World {
     /// Writes down what happened.
     pub fn note(&self, call: u32, by: u32, epoch: u64, what: What) {
         let at_ms = self.clock.monotonic_ms();
-        self.inner().log.push(Entry { at_ms, call, by, epoch, what });
+        let mut inner = self.inner();
+        if !matches!(what, What::Read(_) | What::Settled) {
+            inner.moves += 1;
+        }
+        inner.log.push(Entry { at_ms, call, by, epoch, what });
     }
 
     /// Gives the next call its number and the fault that befalls it.
@@ -160,7 +167,7 @@ impl World {
         let mut inner = self.inner();
         inner.ops.push(op);
         let call = u32::try_from(inner.ops.len()).unwrap_or(u32::MAX);
-        let planned = inner.faults.iter().find(|planned| planned.call == call).map(|planned| planned.fault);
+        let planned = inner.faults.get(&call).copied();
         let fault = match planned {
             Some(Fault::UnreadFor(secs) | Fault::ThrottledFor(secs)) => {
                 inner.storms.insert(op, now_ms + secs * 1_000);
@@ -217,7 +224,7 @@ impl World {
                 }
             }
             Effect::DeleteTaskSet { task_set, external_id } => {
-                let service = self.look(0, |region, now| region.service(now));
+                let service = self.look(0, SmallRegion::service);
                 let set = service.task_sets.iter().find(|set| set.arn == *task_set)?;
                 let ours = set.external_id.as_ref() == Some(external_id);
                 if ours { None } else { refused(RefusalClass::Permanent, "another external id") }
@@ -256,13 +263,14 @@ impl World {
         let item =
             Remembered { rev: rev + 1, facts: write.facts.clone(), status: Some(write.status.clone()) };
         inner.base.state = Some((item, epoch));
-        let wrote = Wrote {
+        let landed = Wrote {
             rev: rev + 1,
             facts: Arc::new(write.facts.clone()),
             ended: write.ended.clone(),
             claims: inner.base.claims.keys().cloned().collect(),
         };
-        inner.log.push(Entry { at_ms, call, by, epoch, what: What::Wrote(wrote) });
+        inner.moves += 1;
+        inner.log.push(Entry { at_ms, call, by, epoch, what: What::Wrote(landed) });
         Ok(rev + 1)
     }
 }
@@ -277,6 +285,11 @@ pub fn shares(routes: &BTreeMap<String, Seen<Weights>>) -> BTreeMap<String, poin
 }
 
 impl Inner {
+    /// Whether a kind of call is failing for a while.
+    pub fn storms(&self, now_ms: u64) -> bool {
+        self.storms.values().any(|until| *until > now_ms)
+    }
+
     /// Durable memory; empty before the first write.
     pub fn facts(&self) -> Facts {
         self.base.state.as_ref().map(|(item, _)| item.facts.clone()).unwrap_or_default()

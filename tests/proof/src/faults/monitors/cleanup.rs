@@ -5,7 +5,6 @@ use pointsman_core::model::observed::{TaskSet, TaskSetStatus};
 use pointsman_core::model::{Answer, Effect};
 use pointsman_core::records::status::Outcome;
 
-use super::super::fault::Op;
 use super::super::log::{Landed, Reading, What};
 use super::super::region::GROUPS;
 use super::{Note, Property, Tale, lives};
@@ -97,17 +96,20 @@ fn quiesced(tale: &Tale<'_>, at: usize, by: u32, task_set: &str, note: Note<'_>)
     let Some(job) = facts.cleanups.iter().find(|job| job.task_set.as_deref() == Some(task_set)) else {
         return;
     };
-    let last_weight = tale.before(at).find_map(|(index, entry)| match &entry.what {
-        What::Landed(Landed { effect: Effect::SetWeights { .. }, .. }) => Some((index, entry.at_ms)),
+    let last_landed = tale.before(at).find_map(|(index, entry)| match &entry.what {
+        What::Landed(Landed { effect: Effect::SetWeights { .. }, .. }) => Some(index),
         _ => None,
     });
-    let (weight_at, weight_ms) = last_weight.unwrap_or_default();
+    let last_acknowledged = tale.before(at).find_map(|(_, entry)| match &entry.what {
+        What::Answered(Effect::SetWeights { .. }, Answer::Acknowledged(_)) => Some(entry.at_ms),
+        _ => None,
+    });
+    let weight_at = last_landed.unwrap_or_default();
     let looks: Vec<bool> = tale
         .readings(at, by)
         .take_while(|(index, _)| *index > weight_at)
         .filter_map(|(_, reading)| match reading {
             Reading::Balancer(most) => Some(most.get(&job.group) == Some(&0)),
-            Reading::Failed(Op::Balancer) => Some(false),
             _ => None,
         })
         .take(2)
@@ -126,8 +128,9 @@ fn quiesced(tale: &Tale<'_>, at: usize, by: u32, task_set: &str, note: Note<'_>)
     }
     let Some(plan) = &facts.plan else { return };
     let quiet = plan.quiet(was_uncertain(tale, at));
-    let since = tale.log.get(at).map_or(0, |entry| entry.at_ms).saturating_sub(weight_ms);
-    if since < quiet.millis() && last_weight.is_some() {
+    let since =
+        tale.log.get(at).map_or(0, |entry| entry.at_ms).saturating_sub(last_acknowledged.unwrap_or_default());
+    if since < quiet.millis() && last_acknowledged.is_some() {
         object(format!("{since} ms after the last weight write; {quiet} must pass"));
     }
 }

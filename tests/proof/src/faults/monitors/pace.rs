@@ -93,13 +93,22 @@ fn steps(tale: &Tale<'_>, end: usize, end_ms: u64, facts: &Facts) -> Vec<(u64, u
         .collect()
 }
 
+/// Looks after the last disturbance before rest is demanded: one to notice that it is over, one to tell it.
+const LOOKS_TO_REST: u32 = 3;
+
 /// After everything was done, nothing is sent or written unless something happened.
 fn idle(tale: &Tale<'_>, note: Note<'_>) {
-    let mut at_rest = false;
+    let (mut settled, mut calm_looks) = (false, 0);
     for (at, entry) in tale.all() {
+        let at_rest = settled && calm_looks >= LOOKS_TO_REST;
         match &entry.what {
-            What::Settled => at_rest = true,
-            What::Started | What::Happened(_) | What::Landed(_) | What::Befell(..) => at_rest = false,
+            What::Settled => (settled, calm_looks) = (true, 0),
+            What::Read(Reading::Service(_)) => calm_looks += 1,
+            What::Started
+            | What::Happened(_)
+            | What::Landed(_)
+            | What::Befell(..)
+            | What::Read(Reading::Failed(_)) => calm_looks = 0,
             What::Sent(action) if at_rest => {
                 note(Property::IdleIsQuiet, at, format!("{} at rest", action.effect));
             }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use pointsman_core::model::Effect;
 use pointsman_core::model::effect::Shares;
 use pointsman_core::model::facts::{Facts, Release, ReleaseKind};
 use pointsman_core::model::observed::AlarmState;
-use pointsman_core::model::{Effect, Resource};
 use pointsman_core::records::managed_service::Watches;
 use pointsman_core::records::status::Outcome;
 use pointsman_core::records::strategy::Step;
@@ -92,9 +92,7 @@ fn goes_forward(tale: &Tale<'_>, at: usize, release: &Release, shares: Shares) -
 
 fn evidence(tale: &Tale<'_>, at: usize, by: u32, release: &Release, shares: Shares, note: Note<'_>) {
     let Some((intent, wrote)) = tale.intent(at, by) else { return };
-    let resource = Resource::Route("public".to_owned());
-    let repeats = tale.facts(intent).is_some_and(|before| before.outstanding.contains_key(&resource));
-    if repeats || !goes_forward(tale, at, release, shares) {
+    if !goes_forward(tale, at, release, shares) {
         return;
     }
     let Some(plan) = &wrote.facts.plan else { return };
@@ -205,12 +203,14 @@ fn gate_evidence(tale: &Tale<'_>, note: Note<'_>) {
             *index < at && landed.routes.get("preview").is_some_and(|live| live.of(group.other()) == 0)
         });
         let hold = wrote.facts.plan.as_ref().map_or(0, |plan| plan.spec.test_hold.millis());
-        let held = shown.is_some_and(|(_, shown, _)| entry.at_ms >= shown.at_ms + hold);
-        if steady_looks < 2 || !healthy || !held {
+        let was_held = shown.is_some_and(|(_, shown, _)| entry.at_ms >= shown.at_ms + hold);
+        if steady_looks < 2 || !healthy || !was_held {
             note(
                 Property::GateOnEvidence,
                 at,
-                format!("{steady_looks} steady looks, targets healthy: {healthy}, test route held: {held}"),
+                format!(
+                    "{steady_looks} steady looks, targets healthy: {healthy}, test route held: {was_held}"
+                ),
             );
         }
     }
