@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::model::effect::WayBack;
 use crate::model::{Action, Answer, Need, Observed, Plan};
-use crate::ports::{Clock, Cloud, Permit};
+use crate::ports::{Clock, Cloud, EmergencyPermit, Permit};
 use crate::records::Span;
 
 pub mod batch;
@@ -116,6 +117,10 @@ impl Cloud for AwsCloud {
 
     async fn carry_out(&self, plan: &Plan, action: &Action, permit: &Permit) -> Answer {
         self.inner.carry_out(plan, action, permit).await
+    }
+
+    async fn take_back(&self, plan: &Plan, back: &WayBack, permit: &EmergencyPermit) -> Answer {
+        self.inner.take_back(plan, back, permit).await
     }
 }
 

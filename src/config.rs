@@ -59,9 +59,24 @@ pub struct Config {
     /// The lease that keeps two daemons from acting on one service.
     #[serde(default)]
     pub lease: LeaseTiming,
+    /// What an alarm may do while the state table cannot be reached and the lease has run out. `guarded` unless told.
+    #[serde(default)]
+    pub emergency_rollback: EmergencyRollback,
     /// How log lines look. `json` unless told.
     #[serde(default = "default_log")]
     pub log: LogFormat,
+}
+
+/// What may be done without a lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EmergencyRollback {
+    /// Traffic of a release in flight is taken back to a stable version that runs, when an alarm burns and nobody else
+    /// has moved weights.
+    #[default]
+    Guarded,
+    /// Nothing.
+    Off,
 }
 
 fn default_listen() -> SocketAddr {

@@ -15,7 +15,7 @@ use tracing::{error, info};
 
 use crate::aws::{self, AwsCloud, Clients};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, EmergencyRollback};
 use crate::controller::inputs::Core;
 use crate::controller::reconcile::Reconciler;
 use crate::controller::{self, Controller, Heartbeat, LeaseKeeperGone, Snapshot};
@@ -110,7 +110,13 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
     let after_loop = CancellationToken::new();
     let (granted, permits) = watch::channel(Permits { shards: config.shards, ..Permits::default() });
     let holder = format!("pointsman/{}", ulid::Ulid::generate());
-    let keeping = Keeping { holder: holder.clone(), seed: rand::random(), shards: config.shards, timing };
+    let keeping = Keeping {
+        holder: holder.clone(),
+        seed: rand::random(),
+        shards: config.shards,
+        timing,
+        emergency: config.emergency_rollback == EmergencyRollback::Guarded,
+    };
     let table = DynamoLease::new(dynamodb.clone(), tables.state.clone(), operation.std());
     let keeper =
         tokio::spawn(lease::keep(Arc::new(table), Arc::clone(&clock), keeping, granted, after_loop.clone()));

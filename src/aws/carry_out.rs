@@ -6,10 +6,10 @@ use super::ecs::NewTaskSet;
 use super::elb::{Owner, forward};
 use super::error::CallError;
 use super::lease_gate::LeaseGate;
-use crate::model::effect::RefusalClass;
+use crate::model::effect::{RefusalClass, WayBack};
 use crate::model::observed::Weights;
 use crate::model::{Acknowledgement, Action, Answer, Effect, Mutation, Plan, Seen, Shares};
-use crate::ports::Permit;
+use crate::ports::{EmergencyPermit, Permit};
 
 fn refused(class: RefusalClass, message: impl Into<String>) -> Answer {
     Answer::Refused { class, message: message.into() }
@@ -65,6 +65,21 @@ impl Inner {
             return error.before();
         }
         self.send(plan, &action.effect, owner, urgency, &gate).await
+    }
+
+    /// The one write that is made without a lease.
+    pub(super) async fn take_back(&self, plan: &Plan, back: &WayBack, permit: &EmergencyPermit) -> Answer {
+        let gate = LeaseGate::without_lease(permit.clone(), self.operation);
+        let production = &plan.spec.routes.production;
+        let Some(owner) = production.iter().find(|it| it.name == back.route()).and_then(Owner::of) else {
+            let message = format!("the plan has no production route {}", back.route());
+            return refused(RefusalClass::Permanent, message);
+        };
+        let (family, operation) = draws_on(owner.mutation());
+        if let Err(error) = self.limiter.turn(operation, family, Urgency::Rollback).await {
+            return error.before();
+        }
+        self.set_weights(plan, owner, back.shares(), Some(back.expect()), Urgency::Rollback, &gate).await
     }
 
     async fn send(

@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterce
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
-use crate::ports::Permit;
+use crate::ports::{EmergencyPermit, Permit};
 use crate::records::Span;
 
 /// How far a call has come, as its gate saw it.
@@ -35,9 +35,17 @@ pub struct LeaseLost;
 /// One gate for one call.
 #[derive(Clone, Debug)]
 pub struct LeaseGate {
-    permit: Permit,
+    right: Right,
     operation: Span,
     reached: Arc<AtomicU8>,
+}
+
+/// By what a call may be sent.
+#[derive(Clone, Debug)]
+enum Right {
+    Lease(Permit),
+    /// Only weights back to stable (`Inner::take_back`).
+    WayBack(EmergencyPermit),
 }
 
 const NOT_REACHED: u8 = 0;
@@ -47,12 +55,20 @@ const STARTED: u8 = 2;
 impl LeaseGate {
     /// A gate that asks `permit` before every attempt, for a call that may take `operation`.
     pub fn new(permit: Permit, operation: Span) -> Self {
-        Self { permit, operation, reached: Arc::new(AtomicU8::new(NOT_REACHED)) }
+        Self { right: Right::Lease(permit), operation, reached: Arc::new(AtomicU8::new(NOT_REACHED)) }
+    }
+
+    /// A gate for a way back without a lease.
+    pub fn without_lease(permit: EmergencyPermit, operation: Span) -> Self {
+        Self { right: Right::WayBack(permit), operation, reached: Arc::new(AtomicU8::new(NOT_REACHED)) }
     }
 
     /// Whether a call may begin: it must end while the lease is held.
     pub fn is_open(&self) -> bool {
-        self.permit.allows(self.operation.millis())
+        match &self.right {
+            Right::Lease(permit) => permit.allows(self.operation.millis()),
+            Right::WayBack(permit) => permit.stands(),
+        }
     }
 
     /// How far the call has come.

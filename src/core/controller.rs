@@ -4,7 +4,8 @@
 //! and what the last run of a service asked for. Hints only wake; everything is found by looking again.
 //!
 //! **Architecture Invariant:** of a service whose shard this process does not own nothing is observed, written or
-//! done, and of one whose shard it owns under another epoch than before nothing is remembered.
+//! done, and of one whose shard it owns under another epoch than before nothing is remembered. One exception: a
+//! way back while the state table cannot be reached (`emergency`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -18,6 +19,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, info, warn};
 
+mod emergency;
 pub mod inputs;
 pub mod persist;
 pub mod reconcile;
@@ -26,7 +28,7 @@ pub mod trouble;
 pub mod workqueue;
 
 use crate::lease::{Shard, ShardCount};
-use crate::ports::{Clock, HistoryItem, Permit, Permits, StoreError};
+use crate::ports::{Clock, EmergencyPermit, HistoryItem, Permit, Permits, StoreError};
 use crate::records::{ReleaseStatus, ServiceKey, Span};
 use crate::telemetry::chain;
 use reconcile::{Reconciler, Slot, Verdict};
@@ -147,6 +149,21 @@ pub async fn run(controller: Controller, shutdown: CancellationToken) -> Result<
     ended
 }
 
+/// What a run may do.
+enum Right {
+    Lease(Permit),
+    WayBack(EmergencyPermit),
+}
+
+impl Right {
+    fn epoch(&self) -> u64 {
+        match self {
+            Self::Lease(permit) => permit.epoch(),
+            Self::WayBack(permit) => permit.epoch(),
+        }
+    }
+}
+
 enum Event {
     Shutdown,
     LeaseKeeperGone,
@@ -173,6 +190,8 @@ struct Loop {
     permits: watch::Receiver<Permits>,
     /// What was owned when it was looked at last, by epoch.
     owned: BTreeMap<Shard, u64>,
+    /// Those whose permit ran out because the table cannot be reached.
+    lapsed: BTreeMap<Shard, u64>,
     shards: ShardCount,
     hints: Option<mpsc::Receiver<ServiceKey>>,
     snapshots: watch::Sender<Arc<Snapshot>>,
@@ -200,6 +219,7 @@ impl Loop {
             reconciler,
             permits,
             owned: BTreeMap::new(),
+            lapsed: BTreeMap::new(),
             shards: ShardCount::default(),
             hints: Some(hints),
             snapshots,
@@ -223,48 +243,73 @@ impl Loop {
         self.reconciler.clock.monotonic_ms()
     }
 
-    /// The permit for a service, while its shard is owned and the permit outlasts one more operation.
-    fn usable_permit(&self, key: &ServiceKey) -> Option<Permit> {
+    /// What may be done for a service: anything while its shard is owned and the permit outlasts one more
+    /// operation; the way back alone while the permit has run out for want of the table.
+    fn right(&self, key: &ServiceKey) -> Option<Right> {
         let (shard, epoch) = self.owner(key)?;
-        let permit = self.permits.borrow().held.get(&shard).cloned();
-        permit.filter(|permit| permit.epoch() == epoch && permit.allows(self.reconciler.operation.millis()))
+        let permits = self.permits.borrow();
+        if let Some(permit) = permits.lapsed.get(&shard) {
+            return (permit.epoch() == epoch).then(|| Right::WayBack(permit.clone()));
+        }
+        let permit = permits.held.get(&shard)?;
+        let usable = permit.epoch() == epoch && permit.allows(self.reconciler.operation.millis());
+        usable.then(|| Right::Lease(permit.clone()))
     }
 
-    /// The service's shard and the epoch under which this process owns it.
+    /// The service's shard and the epoch under which this process owns it, or did last.
     fn owner(&self, key: &ServiceKey) -> Option<(Shard, u64)> {
         let shard = self.shards.shard_of(key);
-        self.owned.get(&shard).map(|epoch| (shard, *epoch))
+        self.owned.get(&shard).or_else(|| self.lapsed.get(&shard)).map(|epoch| (shard, *epoch))
     }
 
     /// Whether a run may start: all permits end together, so that any one tells.
     fn may_start(&self) -> bool {
         let permits = self.permits.borrow();
-        permits.held.values().any(|permit| permit.allows(self.reconciler.operation.millis()))
+        let usable = |permit: &Permit| permit.allows(self.reconciler.operation.millis());
+        !permits.lapsed.is_empty() || permits.held.values().any(usable)
     }
 
     /// Other shards than before, or others' epochs: whatever was remembered of their services may have been
     /// overtaken by another owner. The others' services go on as they were.
     fn lease_changed(&mut self) {
-        let (shards, owned) = {
+        let (shards, owned, lapsed) = {
             let permits = self.permits.borrow_and_update();
             let owned = permits.held.iter().map(|(shard, permit)| (*shard, permit.epoch()));
-            (permits.shards, owned.collect::<BTreeMap<Shard, u64>>())
+            let lapsed = permits.lapsed.iter().map(|(shard, permit)| (*shard, permit.epoch()));
+            (permits.shards, owned.collect::<BTreeMap<_, _>>(), lapsed.collect::<BTreeMap<_, _>>())
         };
         self.reconciler.metrics.shards(owned.len(), usize::from(shards.get()));
-        if owned == self.owned && shards == self.shards {
+        if owned == self.owned && lapsed == self.lapsed && shards == self.shards {
             return;
         }
         let before = std::mem::replace(&mut self.owned, owned);
+        let lapsed_before = std::mem::replace(&mut self.lapsed, lapsed);
         let (owned, all) = (&self.owned, shards == self.shards);
+        let epoch_of = |owned: &BTreeMap<Shard, u64>, lapsed: &BTreeMap<Shard, u64>, shard: Shard| {
+            owned.get(&shard).or_else(|| lapsed.get(&shard)).copied()
+        };
         let stays = |key: &ServiceKey| {
             let shard = shards.shard_of(key);
-            all && before.get(&shard).is_some_and(|epoch| owned.get(&shard) == Some(epoch))
+            let was = epoch_of(&before, &lapsed_before, shard);
+            all && was.is_some() && was == epoch_of(owned, &self.lapsed, shard)
         };
-        self.slots.retain(|key, _| stays(key));
+        for slot in self.slots.iter().filter(|(key, _)| !stays(key)).map(|(_, slot)| slot) {
+            self.reconciler.overtaken(slot);
+        }
+        self.slots.retain(|key, slot| {
+            let shard = shards.shard_of(key);
+            if self.lapsed.contains_key(&shard) || lapsed_before.contains_key(&shard) {
+                // What was read before the gap may be old.
+                slot.forget();
+            }
+            stays(key)
+        });
         self.views.retain(|key, _| stays(key));
         self.queue.retain(stays);
         let gained = owned.iter().any(|(shard, epoch)| before.get(shard) != Some(epoch));
-        if self.owned.is_empty() {
+        if !self.lapsed.is_empty() {
+            warn!("the lease has run out, and its table cannot be reached; only ways back are open");
+        } else if self.owned.is_empty() {
             warn!("owns no shard; does nothing");
         } else if gained {
             info!(
@@ -307,13 +352,13 @@ impl Loop {
             self.heartbeat.beat(now_ms);
             return;
         }
-        if !self.listing && self.list_at_ms <= now_ms {
+        if self.may_list() && self.list_at_ms <= now_ms {
             self.start_list();
         }
         let mut any = false;
         while let Some((key, due)) = self.queue.take_due(now_ms) {
-            match self.usable_permit(&key) {
-                Some(permit) => self.start_run(key, due, permit),
+            match self.right(&key) {
+                Some(right) => self.start_run(key, due, right),
                 // Its shard is being given up, which the next event says.
                 None => self.queue.finish(&key, None, now_ms),
             }
@@ -326,6 +371,10 @@ impl Loop {
         self.reconciler.metrics.queue(self.queue.waiting(), self.queue.running());
     }
 
+    fn may_list(&self) -> bool {
+        !self.listing && !self.owned.is_empty()
+    }
+
     fn start_list(&mut self) {
         self.listing = true;
         self.list_at_ms = u64::MAX;
@@ -333,19 +382,22 @@ impl Loop {
         self.tasks.spawn(async move { Finished::List { keys: store.list().await } });
     }
 
-    fn start_run(&mut self, key: ServiceKey, due: Due, permit: Permit) {
+    fn start_run(&mut self, key: ServiceKey, due: Due, right: Right) {
         let mut slot = self.slots.remove(&key).unwrap_or_default();
         let started = Started { key: key.clone(), panics: slot.panics };
         let reconciler = Arc::clone(&self.reconciler);
         let (stop, longest) = (self.shutdown.clone(), self.timing.longest_run);
         let span = tracing::info_span!("reconcile", service = %key, trigger = due.why.name());
         let run = async move {
-            let run = Box::pin(reconciler.run(&key, &mut slot, &permit, &stop));
-            let verdict = match tokio::time::timeout(longest.std(), run).await {
-                Ok(verdict) => verdict,
-                Err(_) => reconciler.took_too_long(&mut slot, longest),
+            let run = async {
+                match &right {
+                    Right::Lease(permit) => Box::pin(reconciler.run(&key, &mut slot, permit, &stop)).await,
+                    Right::WayBack(permit) => Box::pin(reconciler.run_without_lease(&mut slot, permit)).await,
+                }
             };
-            Finished::Run { key, slot: Box::new(slot), epoch: permit.epoch(), verdict }
+            let verdict = tokio::time::timeout(longest.std(), run).await;
+            let verdict = verdict.unwrap_or_else(|_| reconciler.took_too_long(&mut slot, longest));
+            Finished::Run { key, slot: Box::new(slot), epoch: right.epoch(), verdict }
         };
         let handle = self.tasks.spawn(run.instrument(span));
         self.started.insert(handle.id(), started);
@@ -357,7 +409,7 @@ impl Loop {
         let mut until_ms = now_ms.saturating_add(TICK.millis());
         if self.may_start() {
             let due = self.queue.next_due().into_iter();
-            let list = (!self.listing).then_some(self.list_at_ms);
+            let list = self.may_list().then_some(self.list_at_ms);
             let publish = self.changed.then_some(self.published_ms.saturating_add(PUBLISH_EVERY.millis()));
             until_ms = due.chain(list).chain(publish).chain([until_ms]).min().unwrap_or(until_ms);
         }
@@ -397,6 +449,7 @@ impl Loop {
         self.reconciler.metrics.reconciled(verdict.outcome);
         let now_ms = self.now_ms();
         if self.owner(&key).map(|(_, epoch)| epoch) != Some(epoch) {
+            self.reconciler.overtaken(&slot);
             // Its shard changed hands meanwhile. A run under the new epoch may be held for this key: it starts afresh.
             self.queue.finish(&key, None, now_ms);
             return;

@@ -20,6 +20,7 @@ use crate::records::managed_service::ManagedServiceSpec;
 use crate::records::{Command, DesiredReleaseSpec, ServiceKey, Span};
 
 mod commands;
+pub mod emergency;
 mod evidence;
 pub mod explain;
 mod forward;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::lease::{Shard, ShardCount};
+use crate::model::effect::WayBack;
 use crate::model::{Action, Answer, Facts, Need, Observed, Plan};
 use crate::records::status::Outcome;
 use crate::records::{Command, ReleaseStatus, ServiceKey};
@@ -21,6 +22,13 @@ pub trait Cloud: Send + Sync {
 
     /// Carries out one effect: at most one mutating AWS call, sent only while `permit` holds.
     async fn carry_out(&self, plan: &Plan, action: &Action, permit: &Permit) -> Answer;
+
+    /// Writes one route back to stable without a lease: at most one mutating AWS call, sent only while `permit`
+    /// stands. Whoever has no such call refuses.
+    async fn take_back(&self, _plan: &Plan, _back: &WayBack, _permit: &EmergencyPermit) -> Answer {
+        let class = crate::model::RefusalClass::Permanent;
+        Answer::Refused { class, message: "nothing is written without a lease here".to_owned() }
+    }
 }
 
 /// Tells time.
@@ -64,6 +72,38 @@ impl Permit {
     }
 }
 
+/// What is left of a permit that ran out because the state table cannot be reached: traffic of a release in flight may
+/// be taken back to its stable version ([`Cloud::take_back`]), and nothing else. Made by the lease alone, and
+/// revoked as soon as the table says anything.
+#[derive(Clone)]
+pub struct EmergencyPermit {
+    epoch: u64,
+    stands: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl std::fmt::Debug for EmergencyPermit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmergencyPermit").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl EmergencyPermit {
+    /// For the lease keeper (and tests): stands while `stands` does.
+    pub const fn new(epoch: u64, stands: Arc<std::sync::atomic::AtomicBool>) -> Self {
+        Self { epoch, stands }
+    }
+
+    /// The epoch of the permit that ran out.
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether a write may be sent now.
+    pub fn stands(&self) -> bool {
+        self.stands.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
 /// What this process may write for, shard by shard.
 #[derive(Clone, Debug, Default)]
 pub struct Permits {
@@ -71,6 +111,8 @@ pub struct Permits {
     pub shards: ShardCount,
     /// Those that this process owns. All end when its beats do, each when it is given up.
     pub held: BTreeMap<Shard, Permit>,
+    /// Those whose permit ran out because the state table cannot be reached.
+    pub lapsed: BTreeMap<Shard, EmergencyPermit>,
 }
 
 /// What people wrote about one service. A record that cannot be read is kept as the refusal it deserves.

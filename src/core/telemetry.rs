@@ -37,6 +37,11 @@ struct EffectLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WaitingLabel {
     on: &'static str,
 }
@@ -55,6 +60,7 @@ pub struct Metrics {
     state_writes: Family<WriteLabel, Counter>,
     waiting: Family<WaitingLabel, Gauge>,
     waiting_names: Mutex<Vec<&'static str>>,
+    emergency_writes: Family<ResultLabel, Counter>,
     panics: Counter,
     queue_depth: Gauge,
     passes_running: Gauge,
@@ -73,6 +79,7 @@ impl Default for Metrics {
             state_writes: Family::default(),
             waiting: Family::default(),
             waiting_names: Mutex::default(),
+            emergency_writes: Family::default(),
             panics: Counter::default(),
             queue_depth: Gauge::default(),
             passes_running: Gauge::default(),
@@ -85,6 +92,11 @@ impl Default for Metrics {
         registry.register("reconciles", "Runs of a service by how they ended", metrics.reconciles.clone());
         registry.register("effects", "Mutating AWS calls by what came of them", metrics.effects.clone());
         registry.register("state_writes", "Writes of state items by cause", metrics.state_writes.clone());
+        registry.register(
+            "emergency_writes",
+            "Routes taken back to stable without a lease, by what came of it",
+            metrics.emergency_writes.clone(),
+        );
         registry.register("waiting", "Services that wait, by reason", metrics.waiting.clone());
         registry.register("panics", "Passes that panicked", metrics.panics.clone());
         registry.register("queue_depth", "Services that are due or planned", metrics.queue_depth.clone());
@@ -128,6 +140,11 @@ impl Metrics {
     /// How many state items were written for this cause.
     pub fn state_writes(&self, why: &'static str) -> u64 {
         self.state_writes.get_or_create(&WriteLabel { why }).get()
+    }
+
+    /// One route was written back without a lease, or such a write was recorded or could not be.
+    pub fn emergency(&self, result: &'static str) {
+        self.emergency_writes.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// A pass panicked.

@@ -2,7 +2,7 @@
 //! waited, and the sandbox's speed shortens only what AWS gives a length to (alarm periods, health checks,
 //! draining).
 
-use crate::config::Config;
+use crate::config::{Config, EmergencyRollback};
 use crate::lease::{LeaseTiming, ShardCount};
 use crate::logging::LogFormat;
 use crate::records::names::Label;
@@ -124,6 +124,7 @@ impl Pace {
             drain: self.drain,
             shards: ShardCount::default(),
             lease: self.lease,
+            emergency_rollback: EmergencyRollback::default(),
             log: LogFormat::Pretty,
         }
     }

@@ -82,9 +82,22 @@ impl<E: ProvideErrorMetadata + StdError + Send + Sync + 'static> CallFailed<E> {
         }
     }
 
+    /// Whether `DynamoDB` could not be reached at all: no answer, or a 5xx. A throttled request was read.
+    fn is_unreachable(&self) -> bool {
+        match self {
+            Self::TimedOut => true,
+            Self::Sdk(error) => match error.as_ref() {
+                SdkError::ConstructionFailure(_) => false,
+                SdkError::ServiceError(context) => context.raw().status().is_server_error(),
+                _ => true,
+            },
+        }
+    }
+
     /// As the port's error, naming the table and what to do.
     pub(super) fn into_store_error(self, action: &'static str, table: &str) -> StoreError {
         let retry = self.may_pass();
+        let unreachable = self.is_unreachable();
         let advice = self.code().and_then(advice).unwrap_or_default();
         let (what, source): (String, Option<Box<dyn StdError + Send + Sync>>) = match self {
             Self::TimedOut => ("gave no answer in time".to_owned(), None),
@@ -98,7 +111,7 @@ impl<E: ProvideErrorMetadata + StdError + Send + Sync + 'static> CallFailed<E> {
                 other => ("could not be reached".to_owned(), Some(Box::new(other))),
             },
         };
-        let source = TableError { table: table.to_owned(), what, advice, source };
+        let source = TableError { table: table.to_owned(), what, advice, unreachable, source };
         StoreError::Unavailable { action, retry, source: Box::new(source) }
     }
 }
@@ -123,8 +136,16 @@ struct TableError {
     table: String,
     what: String,
     advice: &'static str,
+    /// Nobody answered, or nobody who had read the request (5xx).
+    unreachable: bool,
     #[source]
     source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// Whether a call failed because `DynamoDB` could not be reached.
+pub(super) fn unreachable(error: &StoreError) -> bool {
+    let StoreError::Unavailable { source, .. } = error else { return false };
+    source.downcast_ref::<TableError>().is_some_and(|error| error.unreachable)
 }
 
 /// A mistake of this program or of a table's content, in one sentence.

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::lease::{Claim, LeaseTiming, Replica, Shard, ShardCount, Step, Written};
-use crate::ports::{Clock, Permit, Permits, StoreError};
+use crate::ports::{Clock, EmergencyPermit, Permit, Permits, StoreError};
+use crate::store::error::unreachable;
 use crate::telemetry::chain;
 
 pub use table::{DynamoLease, LeaseTable};
@@ -32,6 +33,8 @@ pub struct Keeping {
     pub shards: ShardCount,
     /// The same on every replica.
     pub timing: LeaseTiming,
+    /// Whether traffic may be taken back when the permits ran out because the table cannot be reached.
+    pub emergency: bool,
 }
 
 /// Competes for shards, keeps them while it can, and publishes their permits. Ends when `shutdown` is cancelled,
@@ -46,7 +49,7 @@ pub async fn keep(
     permits: channel::Sender<Permits>,
     shutdown: CancellationToken,
 ) {
-    let Keeping { holder, seed, shards, timing } = keeping;
+    let Keeping { holder, seed, shards, timing, emergency } = keeping;
     let mut keeper = Keeper {
         replica: Replica::new(holder, seed, shards, timing),
         table,
@@ -57,6 +60,9 @@ pub async fn keep(
         published: BTreeMap::new(),
         draining: BTreeMap::new(),
         troubled: AtomicBool::new(false),
+        cut_off: Arc::new(AtomicBool::new(false)),
+        emergency,
+        lapsed: false,
         misfit: None,
     };
     loop {
@@ -87,6 +93,11 @@ struct Keeper {
     draining: BTreeMap<Shard, Arc<AtomicU64>>,
     /// The last call failed, and that was said.
     troubled: AtomicBool,
+    /// Since the table said anything, no call has reached it. Shared with the emergency permits.
+    cut_off: Arc<AtomicBool>,
+    emergency: bool,
+    /// Emergency permits are published.
+    lapsed: bool,
     misfit: Option<u16>,
 }
 
@@ -148,13 +159,20 @@ impl Keeper {
     async fn limited<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
         let error = match tokio::time::timeout(self.timing.renew.std(), call).await {
             Ok(Ok(answer)) => {
+                self.cut_off.store(false, Ordering::SeqCst);
                 if self.troubled.swap(false, Ordering::Relaxed) {
                     info!("the lease table answers again");
                 }
                 return Some(answer);
             }
-            Ok(Err(error)) => chain(&error),
-            Err(_) => "no answer in time".to_owned(),
+            Ok(Err(error)) => {
+                self.cut_off.store(unreachable(&error), Ordering::SeqCst);
+                chain(&error)
+            }
+            Err(_) => {
+                self.cut_off.store(true, Ordering::SeqCst);
+                "no answer in time".to_owned()
+            }
         };
         if !self.troubled.swap(true, Ordering::Relaxed) {
             warn!(error, "the lease table could not be read or written; it is tried again");
@@ -174,7 +192,12 @@ impl Keeper {
             .into_iter()
             .filter(|(shard, _)| lost.contains(shard) || !self.published.contains_key(shard))
             .collect();
-        if !lost.is_empty() || !gained.is_empty() {
+        // Ours still, as far as anybody could know: only the time ran out, and only for want of the table. It stays so,
+        // without the right to act, from when the table answers until a beat says whose the shards are.
+        let cut_off = self.cut_off.load(Ordering::SeqCst);
+        let lapsed = self.emergency && !valid && until_ms > 0 && (self.lapsed || cut_off);
+        if !lost.is_empty() || !gained.is_empty() || lapsed != self.lapsed {
+            self.lapsed = lapsed;
             self.change(&lost, &gained, until_ms);
         }
         for published in self.published.values() {
@@ -218,7 +241,13 @@ impl Keeper {
             let cell = Arc::clone(&published.valid_until_ms);
             (*shard, Permit::new(published.epoch, cell, Arc::clone(&self.clock)))
         });
-        let permits = Permits { shards: self.shards, held: held.collect() };
+        let lapsed: BTreeMap<Shard, EmergencyPermit> = if self.lapsed {
+            let permit = |epoch: &u64| EmergencyPermit::new(*epoch, Arc::clone(&self.cut_off));
+            self.replica.held().iter().map(|(shard, epoch)| (*shard, permit(epoch))).collect()
+        } else {
+            BTreeMap::new()
+        };
+        let permits = Permits { shards: self.shards, held: held.collect(), lapsed };
         debug!(lost = ?lost, gained = ?gained, "shards changed hands");
         info!(
             lost = lost.len(),
@@ -231,6 +260,8 @@ impl Keeper {
     }
 
     async fn leave(mut self) {
+        self.lapsed = false;
+        self.cut_off.store(false, Ordering::SeqCst);
         let lost: Vec<Shard> = self.published.keys().copied().collect();
         if !lost.is_empty() {
             self.change(&lost, &[], 0);

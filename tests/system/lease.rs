@@ -107,6 +107,7 @@ impl Replica {
             seed: rand::random(),
             shards: shards(count),
             timing: TIMING.checked().unwrap(),
+            emergency: true,
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let task = tokio::spawn(keep(Arc::new(lease), clock, keeping, sender, shutdown.clone()));

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_ecs::operation::create_task_set::{CreateTaskSetInput, CreateTaskSetOutput};
@@ -17,9 +18,9 @@ use aws_smithy_types::error::ErrorMetadata;
 use super::support::{
     Mocks, listener, listener_arn, pair, permit, plan, rule, rule_arn, service, task_set, task_set_arn,
 };
-use crate::model::effect::RefusalClass;
+use crate::model::effect::{RefusalClass, WayBack};
 use crate::model::{Acknowledgement, Action, Answer, Effect, Plan, Shares};
-use crate::ports::Cloud;
+use crate::ports::{Cloud, EmergencyPermit};
 use crate::records::{Group, Percent};
 
 const EXTERNAL_ID: &str = "pm1/prod/u1/2.1";
@@ -202,6 +203,25 @@ fn living_rule(a: i32, b: i32) -> (Rule, Rule) {
             ModifyRuleOutput::builder().rules(echo).build()
         });
     (read, written)
+}
+
+#[tokio::test]
+async fn without_a_lease_all_weight_goes_back_to_stable_while_the_permit_stands_and_nobody_moved_it() {
+    let (read, written) = living_rule(900, 100);
+    let cloud = Mocks { elb: vec![read, written.clone()], ..Mocks::default() }.cloud();
+    let stands = Arc::new(AtomicBool::new(true));
+    let permit = EmergencyPermit::new(7, Arc::clone(&stands));
+    let back = |route: &str, a, b| WayBack::new(route.to_owned(), Group::A, Shares { a, b });
+    let answer = cloud.take_back(&plan(1), &back("public", 900, 100), &permit).await;
+    assert_eq!(answer, Answer::Acknowledged(Acknowledgement::Echo(Shares { a: 100, b: 0 })));
+    let answer = cloud.take_back(&plan(1), &back("public", 500, 500), &permit).await;
+    assert!(matches!(answer, Answer::Refused { class: RefusalClass::Conflict, .. }), "{answer:?}");
+    let answer = cloud.take_back(&plan(1), &back("nowhere", 900, 100), &permit).await;
+    assert!(matches!(answer, Answer::Refused { class: RefusalClass::Permanent, .. }), "{answer:?}");
+    stands.store(false, Ordering::SeqCst);
+    let answer = cloud.take_back(&plan(1), &back("public", 900, 100), &permit).await;
+    assert!(matches!(answer, Answer::Refused { class: RefusalClass::NoLease, .. }), "{answer:?}");
+    assert_eq!(written.num_calls(), 1);
 }
 
 #[tokio::test]

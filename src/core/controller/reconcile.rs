@@ -15,6 +15,7 @@ use super::persist;
 use super::tell::{Announced, announce, bare_status, history};
 use super::trouble::{ReconcileError, backoff, guarded, store};
 use super::workqueue::{Lane, Trigger};
+use crate::decide::emergency::{self, Emergency};
 use crate::decide::{Decision, Input, Limits, Next, Wait};
 use crate::model::facts::{Halt, HaltReason};
 use crate::model::{Action, Answer, Facts, Need, Plan};
@@ -54,6 +55,10 @@ pub struct Reconciler {
 #[derive(Debug, Default)]
 pub struct Slot {
     memory: Option<Box<Memory>>,
+    /// The facts that were durable last, while they hold a way back that may be needed without a lease.
+    pub(super) known: Option<Facts>,
+    /// What was done without a lease and is not recorded yet.
+    pub(super) emergency: Emergency,
     claim_denied: Option<(String, String)>,
     announced: Announced,
     /// Why it waits, in one word.
@@ -79,6 +84,10 @@ impl Slot {
     /// Forgets what was read; the next run reads it again.
     pub(super) fn forget(&mut self) {
         self.memory = None;
+    }
+
+    fn know(&mut self, facts: &Facts) {
+        self.known = emergency::to_observe(facts).is_some().then(|| facts.clone());
     }
 
     fn show_ended(&mut self, ended: Vec<HistoryItem>) {
@@ -186,7 +195,7 @@ impl Reconciler {
         Verdict { again: Some(Span::ZERO), why: Trigger::Turn, outcome: "unfinished", trouble: None }
     }
 
-    fn failed(&self, slot: &mut Slot, error: &ReconcileError) -> Verdict {
+    pub(super) fn failed(&self, slot: &mut Slot, error: &ReconcileError) -> Verdict {
         // Whatever the table now holds, the next run reads it.
         slot.forget();
         slot.failures = slot.failures.saturating_add(1);
@@ -203,6 +212,10 @@ impl Reconciler {
             _ if slot.failures > 1 => debug!(error = %trouble, failures = slot.failures, "failed again"),
             ReconcileError::Panicked { .. } => error!(error = %trouble, "panicked; the other services go on"),
             _ => warn!(error = %trouble, "failed; comes again"),
+        }
+        if matches!(error.category(), "conflict" | "too_new" | "damaged") {
+            // Somebody else wrote: what we knew is not the last word.
+            slot.known = None;
         }
         if matches!(error.category(), "too_new" | "damaged") {
             slot.waiting = Some("Halted");
@@ -229,7 +242,12 @@ impl Reconciler {
             Some(memory) => memory,
             None => match self.recall(key).await? {
                 None if nothing_asked => return Ok(Turn::Gone),
-                recalled => Box::new(recalled.unwrap_or_else(Memory::of_a_new_service)),
+                recalled => {
+                    let mut memory = Box::new(recalled.unwrap_or_else(Memory::of_a_new_service));
+                    Box::pin(self.record_emergency(key, slot, &mut memory, permit)).await?;
+                    slot.know(&memory.facts);
+                    memory
+                }
             },
         };
         let records = Records::read(&self.core, key, wishes, self.clock.now())?;
@@ -330,6 +348,7 @@ impl Reconciler {
                 slot.memory = Some(memory);
                 return Ok(Turn::AtOnce);
             }
+            slot.know(&memory.facts);
             slot.show_ended(told);
         } else {
             memory.unsaved |= facts != memory.facts;
@@ -483,6 +502,43 @@ impl Reconciler {
         };
         error!(panics = slot.panics, detail = slot.panic_detail, "halted: its passes panic");
         self.write(&following, memory, write, "panicked").await
+    }
+
+    /// What was done without a lease becomes durable before anything else is decided: the release is latched.
+    async fn record_emergency(
+        &self,
+        key: &ServiceKey,
+        slot: &mut Slot,
+        memory: &mut Memory,
+        permit: &Permit,
+    ) -> Result<(), ReconcileError> {
+        if slot.emergency.tried.is_empty() {
+            slot.emergency = Emergency::default();
+            return Ok(());
+        }
+        let recorded = emergency::record(&memory.facts, &slot.emergency, permit.epoch(), self.clock.now());
+        let detail = emergency::detail(&slot.emergency);
+        let Some(facts) = recorded else {
+            self.metrics.emergency("unrecorded");
+            error!(detail, "traffic was taken back without a lease, in a release that is over");
+            slot.emergency = Emergency::default();
+            return Ok(());
+        };
+        let status = memory.status.clone().unwrap_or_else(|| bare_status(key, &facts, Phase::RollingBack));
+        let following = Following { key, permit, began_ms: 0, plan: None, status: status.clone() };
+        let write = StateWrite {
+            rev: memory.rev,
+            facts,
+            status,
+            claim: BTreeSet::new(),
+            unclaim: BTreeSet::new(),
+            ended: Vec::new(),
+        };
+        self.write(&following, memory, write, "emergency").await?;
+        self.metrics.emergency("recorded");
+        warn!(detail, "the lease is held again; what was done without it is recorded");
+        slot.emergency = Emergency::default();
+        Ok(())
     }
 
     fn checkpoint_due(&self, memory: &Memory, facts: &Facts) -> bool {

@@ -7,14 +7,19 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use tokio::time::{advance, sleep};
 
+use std::sync::atomic::AtomicBool;
+
 use super::inputs::{Core, Read};
 use super::tell::{bare_status, change, newly_stuck};
 use super::*;
 use crate::clock::TokioClock;
+use crate::decide::emergency::tests::Scene;
 use crate::decide::safety::{Property, Violation};
 use crate::decide::{Asked, Decision, Input, Limits, Next, Wait, WaitingOn};
+use crate::model::effect::WayBack;
+use crate::model::facts::LatchCause;
 use crate::model::facts::{HaltReason, Outstanding, Pending};
-use crate::model::observed::Extra;
+use crate::model::observed::{Extra, Weights};
 use crate::model::{
     Acknowledgement, Action, Answer, Effect, Facts, Need, Observed, Plan, RefusalClass, Seen, Shares,
 };
@@ -48,6 +53,10 @@ struct Inner {
     /// What every read of the world is asked for besides.
     needs: Vec<BTreeSet<Need>>,
     answer: Option<Answer>,
+    /// What every read shows, when a test says so.
+    observed: Option<Observed>,
+    /// The table cannot be reached.
+    down: bool,
     observe_takes: Span,
     write_takes: Span,
     carry_out_takes: Span,
@@ -88,6 +97,9 @@ impl Store for Fake {
     }
     async fn wishes(&self, key: &ServiceKey) -> Result<Wishes, StoreError> {
         self.inner().reads += 1;
+        if self.inner().down {
+            return Err(unavailable());
+        }
         let nothing = Wishes { service: None, desired: None, commands: Vec::new() };
         Ok(self.inner().asked.get(key).cloned().unwrap_or(nothing))
     }
@@ -140,6 +152,9 @@ impl Cloud for Fake {
             inner.observe_panics.as_ref() == Some(&plan.spec.task_definition_family)
         };
         assert!(!panics, "the adapter met something new");
+        if let Some(observed) = &self.inner().observed {
+            return observed.clone();
+        }
         Observed {
             service: Seen::Unknown("not looked at".to_owned()),
             routes: BTreeMap::new(),
@@ -159,6 +174,18 @@ impl Cloud for Fake {
         assert!(durable, "the effect was not announced");
         inner.log.push("answer".to_owned());
         inner.answer.clone().unwrap_or(Answer::Acknowledged(Acknowledgement::Done))
+    }
+    async fn take_back(&self, _: &Plan, back: &WayBack, permit: &EmergencyPermit) -> Answer {
+        assert!(permit.stands());
+        let mut inner = self.inner();
+        inner.log.push(format!("take back {}", back.route()));
+        let answer =
+            inner.answer.clone().unwrap_or(Answer::Acknowledged(Acknowledgement::Echo(back.shares())));
+        if let (Some(observed), Answer::Acknowledged(_)) = (&mut inner.observed, &answer) {
+            let now = Seen::Known(Weights::Pair(back.shares()));
+            observed.routes.insert(back.route().to_owned(), now);
+        }
+        answer
     }
 }
 
@@ -706,7 +733,7 @@ struct Running {
 fn start(fake: Arc<Fake>) -> Running {
     let reconciler = reconciler(&fake);
     let clock = Arc::clone(&reconciler.clock);
-    let (lease, permits) = watch::channel(Permits { shards: ShardCount::ONE, held: BTreeMap::new() });
+    let (lease, permits) = watch::channel(Permits { shards: ShardCount::ONE, ..Permits::default() });
     let (hints, hinted) = mpsc::channel(8);
     let (snapshots, views) = watch::channel(Arc::default());
     let heartbeat = Arc::<Heartbeat>::default();
@@ -736,7 +763,7 @@ impl Running {
     fn grant_shards(&self, shards: ShardCount, epochs: &[(u16, u64)]) {
         let permit = |epoch| Permit::new(epoch, Arc::new(AtomicU64::new(u64::MAX)), Arc::clone(&self.clock));
         let held = epochs.iter().map(|(shard, epoch)| (Shard(*shard), permit(*epoch))).collect();
-        self.lease.send_replace(Permits { shards, held });
+        self.lease.send_replace(Permits { shards, held, ..Permits::default() });
     }
     fn recalls(&self) -> usize {
         self.fake.log().iter().filter(|line| *line == "recall").count()
@@ -933,4 +960,96 @@ async fn what_is_listed_later_is_found_without_a_hint() {
     assert!(running.views.borrow().services.contains_key(&key));
     let text = Metrics::default().encode().unwrap();
     assert!(text.ends_with("# EOF\n"));
+}
+
+/// A release of `team/web` at 10 % and 50 % whose alarm burns, known to a running loop; then the table is gone.
+async fn cut_off() -> (Running, ServiceKey, Arc<AtomicBool>) {
+    let fake = Arc::<Fake>::default();
+    let key = fake.ask("web");
+    let scene = Scene::burning();
+    {
+        let mut inner = fake.inner();
+        let remembered = Remembered { rev: 3, facts: scene.facts, status: None };
+        inner.state.insert(key.clone(), remembered);
+        inner.observed = Some(scene.observed);
+    }
+    script(|input| wait(input.facts.clone()));
+    let running = start(fake);
+    running.grant(4);
+    secs(10).await;
+    running.fake.inner().down = true;
+    secs(18).await;
+    let stands = Arc::new(AtomicBool::new(true));
+    (running, key, stands)
+}
+
+impl Running {
+    fn lapse(&self, epoch: u64, stands: &Arc<AtomicBool>) {
+        let permit = EmergencyPermit::new(epoch, Arc::clone(stands));
+        let lapsed = BTreeMap::from([(Shard(0), permit)]);
+        let shards = ShardCount::ONE;
+        self.lease.send_replace(Permits { shards, lapsed, ..Permits::default() });
+    }
+
+    fn taken_back(&self) -> Vec<String> {
+        let log = self.fake.log();
+        log.into_iter().filter(|line| line.starts_with("take back") || line == "call").collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_table_a_burning_release_goes_back_once_a_route_and_is_recorded_afterwards() {
+    let (running, key, stands) = cut_off().await;
+    assert!(running.taken_back().is_empty(), "nothing happens while the lease may still be renewed");
+    running.lapse(4, &stands);
+    secs(60).await;
+    assert_eq!(running.taken_back(), ["take back internal", "take back public"]);
+
+    // The table is back, and nobody else had the shard.
+    running.fake.inner().down = false;
+    stands.store(false, Ordering::SeqCst);
+    running.grant(4);
+    secs(10).await;
+    let facts = running.fake.inner().state[&key].facts.clone();
+    let latch = facts.release.unwrap().latch.unwrap();
+    assert_eq!(latch.cause, LatchCause::Alarm);
+    assert!(latch.detail.starts_with("EmergencyRollback: b-5xx"), "{}", latch.detail);
+    assert_eq!(facts.acknowledged["public"].epoch, 4);
+    assert_eq!(running.taken_back().len(), 2, "and nothing is taken back again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_table_nothing_happens_unless_every_guard_agrees() {
+    let changes: [fn(&mut Observed); 3] = [
+        |observed| observed.alarms.clear(),
+        |observed| observed.service = Seen::Unknown("5xx".to_owned()),
+        |observed| drop(observed.routes.remove("public")),
+    ];
+    for change in changes {
+        let (running, _, stands) = cut_off().await;
+        change(running.fake.inner().observed.as_mut().unwrap());
+        running.lapse(4, &stands);
+        secs(60).await;
+        assert!(running.taken_back().is_empty());
+    }
+    // A permit that does not stand, or that is of another epoch than what was known.
+    for (epoch, standing) in [(4, false), (5, true)] {
+        let (running, _, stands) = cut_off().await;
+        stands.store(standing, Ordering::SeqCst);
+        running.lapse(epoch, &stands);
+        secs(60).await;
+        assert!(running.taken_back().is_empty(), "epoch {epoch}, stands {standing}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_back_is_only_told_when_another_owner_has_the_shard() {
+    let (running, key, stands) = cut_off().await;
+    running.lapse(4, &stands);
+    secs(60).await;
+    running.fake.inner().down = false;
+    running.grant(6);
+    secs(10).await;
+    let facts = running.fake.inner().state[&key].facts.clone();
+    assert!(facts.release.unwrap().latch.is_none(), "the new owner's facts are its own");
 }

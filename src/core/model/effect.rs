@@ -182,6 +182,37 @@ pub enum Resource {
     Primary,
 }
 
+/// The one write that may be made without a lease: all weight of one route back to the stable version's group. It can
+/// say nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WayBack {
+    route: String,
+    stable: Group,
+    expect: Shares,
+}
+
+impl WayBack {
+    /// Back to `stable`, if the live weights are still `expect`.
+    pub const fn new(route: String, stable: Group, expect: Shares) -> Self {
+        Self { route, stable, expect }
+    }
+
+    /// The route's name in the pinned plan.
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
+    /// What to write: everything to stable.
+    pub fn shares(&self) -> Shares {
+        Shares::giving(self.stable, Percent::FULL)
+    }
+
+    /// Live weights that must still be there.
+    pub const fn expect(&self) -> Shares {
+        self.expect
+    }
+}
+
 /// An effect to carry out, with the proof of what it may cost: exactly one mutating call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Action {

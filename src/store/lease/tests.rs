@@ -39,11 +39,16 @@ struct Way {
     cut: AtomicBool,
     /// Calls have their effect and fail.
     deaf: AtomicBool,
+    /// Calls are not answered at all.
+    hangs: AtomicBool,
 }
 
 impl Way {
-    fn answer<T>(&self, act: impl FnOnce(&mut Look) -> T) -> Result<T, StoreError> {
+    async fn answer<T>(&self, act: impl FnOnce(&mut Look) -> T + Send) -> Result<T, StoreError> {
         let broken = || crate::store::error::passing("reach the lease", "the test cut it off");
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         if self.cut.load(Ordering::SeqCst) {
             return Err(broken());
         }
@@ -51,15 +56,15 @@ impl Way {
         if self.deaf.load(Ordering::SeqCst) { Err(broken()) } else { Ok(done) }
     }
 
-    fn write(&self, act: impl FnOnce(&mut Look) -> bool) -> Result<Written, StoreError> {
-        self.answer(|items| if act(items) { Written::Done } else { Written::Refused })
+    async fn write(&self, act: impl FnOnce(&mut Look) -> bool + Send) -> Result<Written, StoreError> {
+        self.answer(|items| if act(items) { Written::Done } else { Written::Refused }).await
     }
 }
 
 #[async_trait]
 impl LeaseTable for Way {
     async fn look(&self) -> Result<Look, StoreError> {
-        self.answer(|items| items.clone())
+        self.answer(|items| items.clone()).await
     }
     async fn found(&self, shards: ShardCount, seen: Option<u16>) -> Result<Written, StoreError> {
         self.write(|items| {
@@ -69,16 +74,18 @@ impl LeaseTable for Way {
             }
             fits
         })
+        .await
     }
     async fn join(&self, member: &str, shards: ShardCount) -> Result<Written, StoreError> {
         let item = Member { beat: 1, shards: shards.get() };
-        self.write(|items| items.members.insert(member.to_owned(), item).is_none())
+        self.write(|items| items.members.insert(member.to_owned(), item).is_none()).await
     }
     async fn beat(&self, member: &str, floor: u64) -> Result<Written, StoreError> {
         self.write(|items| {
             let item = items.members.get_mut(member).filter(|item| item.beat >= floor);
             item.map(|item| item.beat += 1).is_some()
         })
+        .await
     }
     async fn remove(&self, member: &str, beat: Option<u64>) -> Result<Written, StoreError> {
         self.write(|items| {
@@ -86,6 +93,7 @@ impl LeaseTable for Way {
                 items.members.get(member).is_some_and(|item| beat.is_none_or(|beat| item.beat == beat));
             fits && items.members.remove(member).is_some()
         })
+        .await
     }
     async fn take(&self, member: &str, claim: Claim) -> Result<Written, StoreError> {
         self.write(|items| {
@@ -96,6 +104,7 @@ impl LeaseTable for Way {
             }
             fits
         })
+        .await
     }
     async fn free(&self, member: &str, shard: Shard, epoch: u64) -> Result<Written, StoreError> {
         self.write(|items| {
@@ -103,6 +112,7 @@ impl LeaseTable for Way {
             let ours = |item: &&mut Owner| item.epoch == epoch && item.holder.as_deref() == Some(member);
             item.filter(ours).map(|item| item.holder = None).is_some()
         })
+        .await
     }
 }
 
@@ -117,14 +127,23 @@ struct Process {
 
 impl Process {
     fn start(name: &str, items: &Shared) -> Self {
-        let way = Way { items: Arc::clone(items), cut: AtomicBool::default(), deaf: AtomicBool::default() };
+        Self::with(name, items, true)
+    }
+
+    fn with(name: &str, items: &Shared, emergency: bool) -> Self {
+        let way = Way {
+            items: Arc::clone(items),
+            cut: AtomicBool::default(),
+            deaf: AtomicBool::default(),
+            hangs: AtomicBool::default(),
+        };
         let way = Arc::new(way);
         let clock = Arc::new(TestClock { start: Instant::now(), jumped_ms: AtomicU64::new(0) });
         let (sender, permits) = channel::channel(Permits::default());
         let shutdown = CancellationToken::new();
         let seed = name.bytes().fold(0, |seed, byte| seed * 31 + u64::from(byte));
         let shards = ShardCount::new(SHARDS).unwrap();
-        let keeping = Keeping { holder: name.to_owned(), seed, shards, timing: TIMING };
+        let keeping = Keeping { holder: name.to_owned(), seed, shards, timing: TIMING, emergency };
         let lease =
             keep(Arc::<Way>::clone(&way), Arc::<TestClock>::clone(&clock), keeping, sender, shutdown.clone());
         Self { way, clock, permits, shutdown, task: tokio::spawn(lease) }
@@ -135,6 +154,10 @@ impl Process {
         let permits = self.permits.borrow();
         let held = permits.held.iter().filter(|(_, permit)| permit.allows(longest_ms));
         held.map(|(shard, _)| *shard).collect()
+    }
+
+    fn lapsed(&self) -> Vec<EmergencyPermit> {
+        self.permits.borrow().lapsed.values().cloned().collect()
     }
 
     fn permit(&self, shard: Shard) -> Permit {
@@ -298,4 +321,56 @@ async fn a_process_that_never_hears_an_answer_never_believes_that_it_owns_a_shar
     assert!(process.permits.borrow().held.is_empty());
     process.way.deaf.store(false, Ordering::SeqCst);
     process.until_it_has(ALL).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_ran_out_leaves_the_way_back_only_while_the_table_cannot_be_reached() {
+    let items = Shared::default();
+    let process = Process::start("me", &items);
+    process.until_it_has(ALL).await;
+    let epoch = process.permit(Shard(0)).epoch();
+    process.way.hangs.store(true, Ordering::SeqCst);
+    sleep(TIMING.ttl.times(2).std()).await;
+    assert!(process.may_write(0).is_empty());
+    let lapsed = process.lapsed();
+    assert_eq!(lapsed.len(), ALL);
+    assert!(lapsed.iter().all(|permit| permit.stands() && permit.epoch() <= epoch));
+
+    process.way.hangs.store(false, Ordering::SeqCst);
+    process.until_it_has(ALL).await;
+    assert!(process.lapsed().is_empty());
+    assert!(lapsed.iter().all(|permit| !permit.stands()), "the table has answered");
+    assert_eq!(process.permit(Shard(0)).epoch(), epoch, "nobody took over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_way_back_is_left_by_a_table_that_refuses_by_another_owner_or_when_it_is_switched_off() {
+    // An error that the table itself answered.
+    let items = Shared::default();
+    let refused = Process::start("refused", &items);
+    refused.until_it_has(ALL).await;
+    refused.way.cut.store(true, Ordering::SeqCst);
+    // Switched off.
+    let others = Shared::default();
+    let off = Process::with("off", &others, false);
+    off.until_it_has(ALL).await;
+    off.way.hangs.store(true, Ordering::SeqCst);
+    for _ in 0..60 {
+        sleep(Duration::from_secs(1)).await;
+        assert!(refused.lapsed().is_empty() && off.lapsed().is_empty());
+    }
+
+    // Another one takes over while this one is cut off.
+    let third = Shared::default();
+    let old = Process::start("old", &third);
+    old.until_it_has(ALL).await;
+    let new = Process::start("new", &third);
+    new.until_it_has(ALL / 2).await;
+    old.way.hangs.store(true, Ordering::SeqCst);
+    new.until_it_has(ALL).await;
+    let lapsed = old.lapsed();
+    assert_eq!(lapsed.len(), ALL / 2, "it cannot know yet; the guard looks at the weights");
+    old.way.hangs.store(false, Ordering::SeqCst);
+    old.until_it_has(ALL / 2).await;
+    assert!(lapsed.iter().all(|permit| !permit.stands()) && old.lapsed().is_empty());
 }
