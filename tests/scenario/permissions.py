@@ -42,7 +42,6 @@ PARTS = {
 UNTOLD = {
     "elasticloadbalancing:ModifyListener": "no story releases behind a listener's default action",
     "cognito-idp:DescribeUserPoolClient": "ELB checks it, and only for routes that authenticate with Cognito",
-    "dynamodb:DeleteItem": "part of a transaction that gives up claims; no story takes a rule or a group from a record",
 }
 
 
