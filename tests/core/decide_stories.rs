@@ -224,6 +224,21 @@ fn a_rollback_command_after_success_returns_to_the_retained_version() {
 }
 
 #[test]
+fn a_rollback_command_without_a_record_is_refused_and_holds_nothing_up() {
+    let mut sim = Sim::serving(|_| {});
+    sim.ask(2);
+    sim.run_until(|sim| !sim.ended.is_empty(), 400);
+    let last = sim.ended[0].release;
+    sim.desired = pointsman_core::decide::Asked::Absent;
+    sim.pass(Fault::None);
+    assert!(sim.durable.retained.is_some(), "the command must find a version to return to");
+    sim.command(Verb::Rollback, &format!("checkout-{last}"), None);
+    sim.run_until(|sim| sim.durable.retained.is_none() && sim.is_settled(), 400);
+    assert!(sim.durable.answers.iter().all(|answer| !answer.done), "{:?}", sim.durable.answers);
+    assert_eq!(sim.region.task_sets().len(), 1, "retention has ended");
+}
+
+#[test]
 fn a_deleted_record_takes_the_ordinary_way_back() {
     let mut sim = baking_canary();
     sim.desired = pointsman_core::decide::Asked::Absent;

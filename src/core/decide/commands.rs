@@ -116,6 +116,11 @@ fn rollback(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String
     if !is_last(pass, command) || pass.release().is_some() {
         return Err(format!("{} is not the last release", command.release));
     }
+    // A return is a release, and nothing starts without a record; accepted, it would wait for ever and keep the
+    // retained set with it.
+    if pass.facts.asked.is_none() {
+        return Err("there is no record: write a release of the earlier revision".to_owned());
+    }
     if pass.facts.retained.is_none() {
         return Err("no earlier version is kept any more: write a release of its revision".to_owned());
     }

@@ -1,0 +1,258 @@
+//! The configurations: which faults and which acts of people, and how many of each and together.
+
+use pointsman_core::records::command::Verb;
+
+use super::state::{Budget, KINDS, Kind};
+use super::world::SICK;
+
+/// One bounded world.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Name in the table.
+    pub name: &'static str,
+    /// What it is about.
+    pub about: &'static str,
+    /// Begins with no version serving; otherwise revision 1 serves.
+    pub first: bool,
+    /// Revision asked for at the beginning.
+    pub asks: u8,
+    /// Faults and acts, each with its budget.
+    pub each: &'static [(Kind, u8)],
+    /// All of them together.
+    pub all: u8,
+    /// What an edit may ask for; none is a deleted record.
+    pub edits: &'static [Option<u8>],
+    /// What operators may say.
+    pub orders: &'static [Verb],
+    /// There is a test route.
+    pub test_route: bool,
+    /// The candidate starts small and is scaled up.
+    pub scaling: bool,
+    /// Former owners that may still have something in hand.
+    pub ghosts: usize,
+}
+
+impl Config {
+    /// Whether there is any of a kind.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.each.iter().any(|(known, budget)| *known == kind && *budget > 0)
+    }
+
+    /// The budgets at the beginning.
+    pub fn budget(&self) -> Budget {
+        let mut each = [0; KINDS.len()];
+        for (kind, budget) in self.each {
+            each[*kind as usize] = *budget;
+        }
+        Budget { each, all: self.all }
+    }
+}
+
+use Kind::{Crash, Delay, Die, Drift, Duplicate, Edit, Flip, Lost, Order, Refuse, Stale, TakeOver, Unread};
+
+const PLAIN: Config = Config {
+    name: "plain",
+    about: "one release without any fault",
+    first: false,
+    asks: 2,
+    each: &[],
+    all: 0,
+    edits: &[],
+    orders: &[],
+    test_route: false,
+    scaling: false,
+    ghosts: 1,
+};
+
+/// Machine faults.
+const FAULTS: &[(Kind, u8)] =
+    &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Duplicate, 1), (Refuse, 1), (Stale, 1), (Unread, 1)];
+
+/// Every machine fault once, and what an alarm does beside them.
+const ALARM: &[(Kind, u8)] =
+    &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Refuse, 1), (Stale, 1), (Flip, 2)];
+const EDITS: &[(Kind, u8)] = &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Edit, 3)];
+const ORDERS: &[(Kind, u8)] =
+    &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Order, 1), (Die, 1), (Flip, 1), (Edit, 1)];
+const DRIFT: &[(Kind, u8)] = &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Stale, 1), (Drift, 2)];
+const MIXED: &[(Kind, u8)] =
+    &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Duplicate, 1), (Flip, 1), (Edit, 1), (Die, 1)];
+const EVERYTHING: &[(Kind, u8)] = &[
+    (Crash, 1),
+    (TakeOver, 1),
+    (Lost, 1),
+    (Delay, 1),
+    (Duplicate, 1),
+    (Refuse, 1),
+    (Stale, 1),
+    (Unread, 1),
+    (Drift, 1),
+    (Flip, 1),
+    (Edit, 1),
+    (Order, 1),
+    (Die, 1),
+];
+/// The same, and two of those that come in pairs.
+const TWICE: &[(Kind, u8)] = &[
+    (Crash, 2),
+    (TakeOver, 2),
+    (Lost, 2),
+    (Delay, 2),
+    (Duplicate, 1),
+    (Refuse, 2),
+    (Stale, 2),
+    (Unread, 2),
+    (Flip, 2),
+];
+const VERBS: &[Verb] = &[Verb::Abort, Verb::Rollback, Verb::Retry];
+
+/// What runs with every change.
+pub const CI: &[Config] = &[
+    PLAIN,
+    Config { name: "MC1", about: "one release, three machine faults", each: FAULTS, all: 3, ..PLAIN },
+    Config {
+        name: "MC1-alarm",
+        about: "an alarm that burns and goes out, four in all",
+        each: ALARM,
+        all: 4,
+        ..PLAIN
+    },
+    Config {
+        name: "MC2",
+        about: "edits of the record (back, on, again, deleted) and faults, three in all",
+        each: EDITS,
+        all: 3,
+        edits: &[Some(1), Some(2), Some(3), None],
+        ..PLAIN
+    },
+    Config {
+        name: "MC2-order",
+        about: "a command, an edit, dying tasks and faults, three in all",
+        each: ORDERS,
+        all: 3,
+        edits: &[Some(3)],
+        orders: VERBS,
+        ..PLAIN
+    },
+    Config {
+        name: "drift",
+        about: "a person moves weights, and faults, three in all",
+        each: DRIFT,
+        all: 3,
+        ..PLAIN
+    },
+    Config {
+        name: "first",
+        about: "nothing serves yet; three in all",
+        first: true,
+        asks: 1,
+        each: MIXED,
+        all: 3,
+        edits: &[Some(2), None],
+        ..PLAIN
+    },
+    Config {
+        name: "sick",
+        about: "a revision that never becomes healthy; three in all",
+        asks: SICK,
+        each: MIXED,
+        all: 3,
+        edits: &[Some(2), None],
+        ..PLAIN
+    },
+    Config {
+        name: "scaled",
+        about: "a test route, and a candidate that is scaled up; two in all",
+        test_route: true,
+        scaling: true,
+        each: MIXED,
+        all: 2,
+        edits: &[Some(3), None],
+        ..PLAIN
+    },
+    Config {
+        name: "everything",
+        about: "any two of all faults and acts",
+        each: EVERYTHING,
+        all: 2,
+        edits: &[Some(1), Some(3), None],
+        orders: VERBS,
+        test_route: true,
+        ..PLAIN
+    },
+];
+
+/// The larger budgets.
+pub const LONG: &[Config] = &[
+    Config {
+        name: "MC3",
+        about: "three replicas, five faults, two of a kind",
+        each: TWICE,
+        all: 5,
+        ghosts: 2,
+        ..PLAIN
+    },
+    Config {
+        name: "MC2-long",
+        about: "edits and faults, four in all",
+        each: EDITS,
+        all: 4,
+        edits: &[Some(1), Some(2), Some(3), None],
+        ..PLAIN
+    },
+    Config {
+        name: "drift-long",
+        about: "a person moves weights, and faults, five in all",
+        each: DRIFT,
+        all: 5,
+        ..PLAIN
+    },
+    Config {
+        name: "all-long",
+        about: "any three of all faults and acts",
+        each: EVERYTHING,
+        all: 3,
+        edits: &[Some(1), Some(3), None],
+        orders: VERBS,
+        test_route: true,
+        ..PLAIN
+    },
+];
+
+/// What some decision of the whole set must have come to; the checker would be blind otherwise.
+pub const MUST_BE_MET: &[&str] = &[
+    "effect CreateTaskSet",
+    "effect ScaleTaskSet",
+    "effect DeleteTaskSet",
+    "effect SetPrimary",
+    "effect SetWeights",
+    "look",
+    "again",
+    "settled",
+    "latch Alarm",
+    "latch MovedByHand",
+    "latch Aborted",
+    "latch RecordDeleted",
+    "latch Superseded",
+    "latch Deadline",
+    "latch CandidateLost",
+    "stage Preparing",
+    "stage Scaling",
+    "stage Shifting",
+    "stage Baking",
+    "stage Completing",
+    "stage GoingBack",
+    "wait Effect",
+    "wait Evidence",
+    "wait ForeignWeights",
+    "wait Propagation",
+    "wait Bake",
+    "wait Quiet",
+    "wait Gone",
+    "wait Retention",
+    "outcome Succeeded",
+    "outcome RolledBack",
+    "outcome Failed",
+    "outcome Superseded",
+    "outcome Refused",
+];

@@ -1,0 +1,249 @@
+//! One state of the model: small, equal when nothing that matters differs.
+
+use pointsman_core::records::command::Verb;
+
+use super::world::{EffectId, Reply, World};
+
+/// A number for facts; `Mind` knows what they are.
+pub type FactsId = u32;
+/// A number for a set of reads that were asked for.
+pub type NeedsId = u16;
+
+/// Replicas that can have something in hand at a time: the owner, and former owners who are paused.
+pub const REPLICAS: usize = 3;
+
+/// What a replica has in hand between two lines of the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hand {
+    /// Nothing: between two turns.
+    Empty,
+    /// An effect is announced, signed and past the lease gate; it was not sent yet.
+    Signed {
+        /// Which.
+        effect: EffectId,
+        /// Ticks since then.
+        age: u8,
+    },
+    /// The answer is there and not recorded.
+    Answered {
+        /// To what.
+        effect: EffectId,
+        /// What AWS said.
+        reply: Reply,
+    },
+}
+
+/// One replica of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::struct_excessive_bools, reason = "each may hold with or without the others")]
+pub struct Replica {
+    /// The epoch of its lease, which may be another's by now.
+    pub epoch: u8,
+    /// Where it stands.
+    pub hand: Hand,
+    /// The facts as it decided last; none after a crash.
+    pub memory: Option<FactsId>,
+    /// Nobody else has written the state since it read it (its `rev` is the state's).
+    pub current: bool,
+    /// Ticks since its last turn, up to two.
+    pub since: u8,
+    /// It waits for the next tick, or for something to happen.
+    pub asleep: bool,
+    /// It was stopped in the middle (SIGSTOP, a slow disk): time goes on without it.
+    pub paused: bool,
+    /// What its next turn reads besides.
+    pub needs: NeedsId,
+    /// What it has in hand was never recorded. Only a seeded bug does this.
+    pub unrecorded: bool,
+}
+
+impl Replica {
+    /// One that has nothing.
+    pub const fn fresh(epoch: u8) -> Self {
+        Self {
+            epoch,
+            hand: Hand::Empty,
+            memory: None,
+            current: false,
+            since: 0,
+            asleep: false,
+            paused: false,
+            needs: 0,
+            unrecorded: false,
+        }
+    }
+
+    /// Loses its memory, as by a crash; the process is there again at once.
+    pub fn forget(&mut self) {
+        *self = Self::fresh(self.epoch);
+    }
+}
+
+/// Kinds of faults and of people's acts; each has a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// The process dies.
+    Crash,
+    /// Another replica takes the lease.
+    TakeOver,
+    /// An answer is lost, whether the effect happened or not.
+    Lost,
+    /// An effect lands after its caller gave up, or its caller is paused before it sends.
+    Delay,
+    /// An effect lands twice.
+    Duplicate,
+    /// AWS refuses: rate limit.
+    Refuse,
+    /// A read shows weights as they were before the last write.
+    Stale,
+    /// A part of the world cannot be read.
+    Unread,
+    /// A person moves production weights.
+    Drift,
+    /// The alarm changes.
+    Flip,
+    /// The desired record changes, goes or comes back.
+    Edit,
+    /// An operator's command.
+    Order,
+    /// All tasks of the candidate die.
+    Die,
+}
+
+/// Every kind, in the order of the budgets.
+pub const KINDS: [Kind; 13] = [
+    Kind::Crash,
+    Kind::TakeOver,
+    Kind::Lost,
+    Kind::Delay,
+    Kind::Duplicate,
+    Kind::Refuse,
+    Kind::Stale,
+    Kind::Unread,
+    Kind::Drift,
+    Kind::Flip,
+    Kind::Edit,
+    Kind::Order,
+    Kind::Die,
+];
+
+/// What is left of each budget, and of all together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Budget {
+    /// In the order of [`KINDS`].
+    pub each: [u8; KINDS.len()],
+    /// Of all kinds together.
+    pub all: u8,
+}
+
+impl Budget {
+    /// The budget after one more of `kind`, when there is any.
+    pub fn spend(mut self, kind: Kind) -> Option<Self> {
+        let left = &mut self.each[kind as usize];
+        *left = left.checked_sub(1)?;
+        self.all = self.all.checked_sub(1)?;
+        if self.all == 0 {
+            // What cannot be spent any more does not tell states apart.
+            self.each = [0; KINDS.len()];
+        }
+        Some(self)
+    }
+}
+
+/// Everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// The state item.
+    pub durable: FactsId,
+    /// The owner of the lease comes first; then those who were, sorted.
+    pub replicas: [Option<Replica>; REPLICAS],
+    /// The lease's epoch.
+    pub epoch: u8,
+    /// Outside of the daemon.
+    pub world: World,
+    /// The desired record's revision; none: there is no record.
+    pub desired: Option<u8>,
+    /// A command in the table, with the release that it names.
+    pub order: Option<(Verb, (u8, u8))>,
+    /// Faults left.
+    pub left: Budget,
+}
+
+impl State {
+    /// Brings replicas into their order: those without anything in hand but the owner are like no replica.
+    pub fn tidy(&mut self) {
+        let rest = &mut self.replicas[1..];
+        for slot in rest.iter_mut() {
+            *slot = slot.filter(|replica| replica.hand != Hand::Empty || replica.paused);
+        }
+        rest.sort_unstable_by_key(|slot| std::cmp::Reverse(*slot));
+    }
+
+    /// The owner of the lease.
+    pub fn owner(&self) -> Replica {
+        self.replicas[0].unwrap_or(Replica::fresh(self.epoch))
+    }
+}
+
+/// What a turn sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sight {
+    /// Everything as it is.
+    Clear,
+    /// Routes as they were before the last write.
+    Stale,
+    /// The ECS service cannot be read.
+    NoService,
+    /// No route can be read.
+    NoRoutes,
+    /// No alarm can be read.
+    NoAlarms,
+}
+
+/// What becomes of a request that is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fate {
+    /// Done and answered.
+    Done,
+    /// Done, and the answer is lost.
+    AnswerLost,
+    /// Not done, and nobody can tell.
+    CallLost,
+    /// The caller gives up; it may land later.
+    Late,
+    /// Done and answered; it lands a second time.
+    Twice,
+    /// Refused by rate limit.
+    Throttled,
+}
+
+/// One step of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    /// A replica reads the world, decides and records.
+    Turn(u8, Sight),
+    /// A replica sends what it has signed.
+    Send(u8, Fate),
+    /// A replica records an answer.
+    Settle(u8),
+    /// A replica dies. With `true`, its clocks had just been written.
+    Crash(u8, bool),
+    /// Another replica takes the lease. With `true`, the former owner was in the middle of a pass.
+    TakeOver(bool),
+    /// The owner is stopped with a signed request in hand.
+    Pause,
+    /// A late request lands.
+    Land(u8),
+    /// Time passes.
+    Tick,
+    /// A person moves all production weight to a, or to b.
+    Drift(bool),
+    /// The alarm changes.
+    Flip,
+    /// The desired record changes.
+    Edit(Option<u8>),
+    /// An operator writes a command.
+    Order(Verb),
+    /// All tasks of a set die.
+    Die(u8),
+}

@@ -1,0 +1,186 @@
+//! The world as a turn reads it: the compact world, written out as the adapters would.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use pointsman_core::model::effect::Shares;
+use pointsman_core::model::observed::{
+    Alarm, AlarmState, Extra, ForwardAction, LoadBalancer, Observed, Preflight, Service, ServiceStatus,
+    Targets, TaskDefinition, TaskSet, TaskSetStatus, Weights,
+};
+use pointsman_core::model::{Need, Plan, Revision, Seen};
+use pointsman_core::records::{Group, Percent, Span};
+
+use super::plan::{group_arn, load_balancer_arn, rule_arn};
+use super::state::Sight;
+use super::world::{DESIRED, SETS, Set, World};
+
+/// What one turn can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    sets: [Option<Set>; SETS],
+    production: u16,
+    test: Option<u16>,
+    flips: u8,
+    sight: Sight,
+}
+
+/// The weights that give group b this share.
+pub fn shares(share_of_b: u16) -> Shares {
+    Shares::giving(Group::B, Percent::from_tenths(share_of_b).unwrap_or(Percent::FULL))
+}
+
+impl View {
+    /// What of this world can be seen.
+    pub fn of(world: &World, sight: Sight) -> Self {
+        let production = if sight == Sight::Stale { world.before } else { world.production };
+        // A stale read shows old weights and is otherwise like any other.
+        let sight = if sight == Sight::Stale { Sight::Clear } else { sight };
+        let mut sets = world.sets;
+        for set in sets.iter_mut().flatten() {
+            // Known to the model alone.
+            set.sick = false;
+        }
+        Self { sets, production, test: world.test, flips: world.flips, sight }
+    }
+
+    /// What the adapters would hand to `decide`.
+    pub fn observed(&self, plan: Option<&Plan>, needs: &BTreeSet<Need>) -> Observed {
+        let unread = || "throttled".to_owned();
+        let Some(plan) = plan else {
+            return Observed {
+                service: Seen::Unknown("no record says where to look".to_owned()),
+                routes: BTreeMap::new(),
+                alarms: BTreeMap::new(),
+                extra: Extra::default(),
+            };
+        };
+        let weights = |route: &str| match self.sight {
+            Sight::NoRoutes => Seen::Unknown(unread()),
+            _ => Seen::Known(Weights::Pair(self.weights(route))),
+        };
+        let routes = plan.routes().map(|route| (route.name.clone(), weights(&route.name))).collect();
+        let alarm = match self.sight {
+            Sight::NoAlarms => Seen::Unknown(unread()),
+            _ => Seen::Known(self.alarm()),
+        };
+        let service = match self.sight {
+            Sight::NoService => Seen::Unknown(unread()),
+            _ => Seen::Known(self.service()),
+        };
+        let mut extra = Extra::default();
+        for need in needs {
+            self.read(need, plan, &mut extra);
+        }
+        let alarms = plan.spec.alarms.iter().map(|watched| (watched.name.clone(), alarm.clone())).collect();
+        Observed { service, routes, alarms, extra }
+    }
+
+    fn weights(&self, route: &str) -> Shares {
+        shares(if route == "public" { self.production } else { self.test.unwrap_or_default() })
+    }
+
+    fn alarm(&self) -> Alarm {
+        Alarm {
+            state: if self.flips % 2 == 1 { AlarmState::Alarm } else { AlarmState::Ok },
+            transitioned_at: Some(changed_at(self.flips)),
+            range: Span::ZERO,
+            needs_missing_data: false,
+        }
+    }
+
+    fn service(&self) -> Service {
+        Service {
+            status: ServiceStatus::Active,
+            external: true,
+            desired_count: DESIRED,
+            task_sets: self.sets.iter().flatten().map(|set| task_set(*set)).collect(),
+        }
+    }
+
+    fn read(&self, need: &Need, plan: &Plan, extra: &mut Extra) {
+        match need {
+            Need::Preflight(revision) => extra.preflight = Some(Seen::Known(self.preflight(revision, plan))),
+            Need::Targets(group) => {
+                extra.targets.insert(*group, Seen::Known(self.targets(*group)));
+            }
+            Need::LoadBalancer => extra.load_balancer = Some(Seen::Known(self.load_balancer(plan))),
+            Need::AlarmHistory(name, since) => {
+                let changes = (1..=self.flips).filter(|flip| changed_at(*flip) > *since);
+                let state = |flip: u8| if flip % 2 == 1 { AlarmState::Alarm } else { AlarmState::Ok };
+                extra.alarm_history.insert(name.clone(), Seen::Known(changes.map(state).collect()));
+            }
+            Need::LastStop(..) => {}
+        }
+    }
+
+    fn preflight(&self, _revision: &Revision, plan: &Plan) -> Preflight {
+        let targets = [Group::A, Group::B].into_iter().map(|group| (group, self.targets(group))).collect();
+        Preflight {
+            task_definition: Some(TaskDefinition {
+                active: true,
+                awsvpc: false,
+                containers: BTreeMap::from([("web".to_owned(), BTreeSet::from([8080]))]),
+            }),
+            load_balancer: self.load_balancer(plan),
+            targets,
+        }
+    }
+
+    fn targets(&self, group: Group) -> Targets {
+        let mut counted = Targets::default();
+        for set in self.sets.iter().flatten().filter(|set| set.in_b == (group == Group::B)) {
+            let running = if set.proved { u32::from(set.running) } else { 0 };
+            if set.draining {
+                counted.draining += set.wanted();
+            } else {
+                counted.healthy += running;
+                counted.initial += set.wanted().saturating_sub(running);
+            }
+        }
+        counted
+    }
+
+    fn load_balancer(&self, plan: &Plan) -> LoadBalancer {
+        let actions = plan.routes().map(|route| {
+            let now = self.weights(&route.name);
+            ForwardAction {
+                owner: rule_arn(&route.name),
+                load_balancer: load_balancer_arn(),
+                groups: vec![(group_arn(false), now.a), (group_arn(true), now.b)],
+                sticky: None,
+                unknown_action: None,
+                oidc: false,
+            }
+        });
+        let mine = BTreeSet::from([load_balancer_arn()]);
+        LoadBalancer {
+            of_groups: [Group::A, Group::B].into_iter().map(|group| (group, mine.clone())).collect(),
+            actions: actions.collect(),
+        }
+    }
+}
+
+fn changed_at(flip: u8) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(i64::from(flip))
+}
+
+fn task_set(set: Set) -> TaskSet {
+    let (computed, running) = (set.wanted(), u32::from(set.running));
+    TaskSet {
+        arn: format!("ts-{}", set.serial),
+        external_id: Some(format!("pm1/proof/U/{}.{}", set.release.0, set.release.1)),
+        revision: Revision { family: "web".to_owned(), number: u32::from(set.revision) },
+        status: match (set.draining, set.primary) {
+            (true, _) => TaskSetStatus::Draining,
+            (false, true) => TaskSetStatus::Primary,
+            (false, false) => TaskSetStatus::Active,
+        },
+        group: Some(if set.in_b { Group::B } else { Group::A }),
+        scale: Percent::from_tenths(set.scale).unwrap_or(Percent::FULL),
+        computed,
+        running: running.min(computed),
+        pending: computed.saturating_sub(running),
+        steady: running >= computed,
+    }
+}

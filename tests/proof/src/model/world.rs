@@ -1,0 +1,260 @@
+//! The world in small integers: task sets, weights, an alarm, and requests that are still on their way.
+//!
+//! It answers the seven mutating operations as the pure region does (`agree` compares the two), and nothing that
+//! only a person reads is kept.
+
+use pointsman_core::model::Effect;
+use pointsman_core::records::{Group, Percent};
+
+/// `desiredCount` of the one service.
+pub const DESIRED: u32 = 4;
+/// Task sets that can exist at a time; more would be a violation of its own.
+pub const SETS: usize = 4;
+/// Requests that can be on their way at a time.
+pub const MAILS: usize = 2;
+/// After this many ticks AWS refuses a request by its signature (`reliability.md` §0.4).
+pub const SIGNATURE: u8 = 3;
+/// A revision whose tasks never pass their health checks.
+pub const SICK: u8 = 9;
+
+/// A number for an effect; `Mind` knows what it stands for.
+pub type EffectId = u16;
+
+/// One task set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::struct_excessive_bools, reason = "each may hold with or without the others")]
+pub struct Set {
+    /// Its ARN is `ts-<serial>`.
+    pub serial: u8,
+    /// Its external id ends in `<generation>.<attempt>`.
+    pub release: (u8, u8),
+    /// What it runs.
+    pub revision: u8,
+    /// Where it registers.
+    pub in_b: bool,
+    /// In tenths of a percent.
+    pub scale: u16,
+    /// Running tasks; healthy ones too, once `proved`.
+    pub running: u8,
+    /// No task of it ever passes its health checks again.
+    pub sick: bool,
+    /// Its targets were all healthy once.
+    pub proved: bool,
+    /// PRIMARY.
+    pub primary: bool,
+    /// DRAINING: gone with the next tick.
+    pub draining: bool,
+}
+
+impl Set {
+    /// How many tasks there should be.
+    pub fn wanted(self) -> u32 {
+        Percent::from_tenths(self.scale).map_or(0, |scale| scale.of(DESIRED))
+    }
+}
+
+/// A request that may still land: sent, and its answer lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mail {
+    /// What it does.
+    pub effect: EffectId,
+    /// Ticks since it was signed.
+    pub age: u8,
+}
+
+/// What AWS said; the details follow from the effect and the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reply {
+    /// Done; for a creation, this is the set.
+    Done(u8),
+    /// Not done: rate limit.
+    Throttled,
+    /// Not done: the weights are not what the caller thought.
+    Conflict,
+    /// Not done: AWS will not do this.
+    Permanent,
+    /// The answer was lost.
+    Lost,
+}
+
+/// Everything outside of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct World {
+    /// By serial number.
+    pub sets: [Option<Set>; SETS],
+    /// Weight of group b on the production route, in tenths of a percent; a has the rest.
+    pub production: u16,
+    /// What a stale read of it shows.
+    pub before: u16,
+    /// Weight of group b on the test route, when there is one.
+    pub test: Option<u16>,
+    /// How often the alarm changed: odd is ALARM.
+    pub flips: u8,
+    /// The next serial number.
+    pub next: u8,
+    /// On their way, sorted.
+    pub mail: [Option<Mail>; MAILS],
+    /// A person moved weights, and nobody of us has read them since.
+    pub hand: bool,
+}
+
+/// The weight of `group`, out of a share of b.
+pub fn share_of(group_b: bool, share: u16) -> u16 {
+    if group_b { share } else { 1000 - share }
+}
+
+impl World {
+    /// Nothing serves; all weight on b, so that a first release takes a.
+    pub fn empty(test_route: bool) -> Self {
+        Self {
+            sets: [None; SETS],
+            production: 1000,
+            before: 1000,
+            test: test_route.then_some(1000),
+            flips: 0,
+            next: 0,
+            mail: [None; MAILS],
+            hand: false,
+        }
+    }
+
+    /// All task sets.
+    pub fn sets(&self) -> impl Iterator<Item = &Set> {
+        self.sets.iter().flatten()
+    }
+
+    /// A task set by its number, leaving or not.
+    pub fn set(&self, serial: u8) -> Option<&Set> {
+        self.sets().find(|set| set.serial == serial)
+    }
+
+    fn set_mut(&mut self, serial: u8) -> Option<&mut Set> {
+        self.sets.iter_mut().flatten().find(|set| set.serial == serial)
+    }
+
+    /// Carries out one effect, as AWS would. It is absolute: doing it twice is doing it once.
+    pub fn carry_out(&mut self, effect: &Effect) -> Reply {
+        match effect {
+            Effect::SetWeights { route, shares, .. } => {
+                let share = shares.share(Group::B).tenths();
+                if route == "public" {
+                    self.before = self.production;
+                    self.production = share;
+                } else {
+                    self.test = Some(share);
+                }
+                Reply::Done(0)
+            }
+            Effect::CreateTaskSet { group, revision, scale, external_id, .. } => {
+                let revision = u8::try_from(revision.number).unwrap_or(u8::MAX);
+                self.create(*group == Group::B, revision, scale.tenths(), release_of(external_id))
+            }
+            Effect::ScaleTaskSet { task_set, scale } => match self.set_mut(serial_of(task_set)) {
+                Some(set) if !set.draining => {
+                    set.scale = scale.tenths();
+                    Reply::Done(0)
+                }
+                Some(_) => Reply::Permanent,
+                None => Reply::Done(0),
+            },
+            Effect::DeleteTaskSet { task_set, .. } => match self.set_mut(serial_of(task_set)) {
+                Some(set) if set.primary => Reply::Permanent,
+                Some(set) => {
+                    set.draining = true;
+                    Reply::Done(0)
+                }
+                None => Reply::Done(0),
+            },
+            Effect::SetPrimary { task_set } => self.set_primary(serial_of(task_set)),
+        }
+    }
+
+    /// The same client token gives the same set, as long as it is there.
+    fn create(&mut self, in_b: bool, revision: u8, scale: u16, release: (u8, u8)) -> Reply {
+        if let Some(set) = self.sets().find(|set| set.release == release) {
+            return Reply::Done(set.serial);
+        }
+        let serial = self.next;
+        let Some(free) = self.sets.iter_mut().find(|slot| slot.is_none()) else { return Reply::Permanent };
+        *free = Some(Set {
+            serial,
+            release,
+            revision,
+            in_b,
+            scale,
+            running: 0,
+            sick: revision == SICK,
+            proved: false,
+            primary: false,
+            draining: false,
+        });
+        self.next += 1;
+        Reply::Done(serial)
+    }
+
+    fn set_primary(&mut self, serial: u8) -> Reply {
+        if !self.sets().any(|set| set.serial == serial && !set.draining) {
+            return if self.set(serial).is_some() { Reply::Permanent } else { Reply::Done(0) };
+        }
+        for set in self.sets.iter_mut().flatten() {
+            set.primary = set.serial == serial;
+        }
+        Reply::Done(0)
+    }
+
+    /// One tick: tasks start or are gone, requests grow old.
+    pub fn tick(&mut self) {
+        for slot in &mut self.sets {
+            let Some(set) = slot else { continue };
+            if set.draining {
+                *slot = None;
+            } else if !set.sick {
+                // Tasks run first, and pass their health checks a tick later.
+                let wanted = u8::try_from(set.wanted()).unwrap_or(u8::MAX);
+                set.proved |= set.running == wanted;
+                set.running = wanted;
+            }
+        }
+        self.pack();
+        for slot in &mut self.mail {
+            *slot = slot.and_then(|mail| {
+                let age = mail.age + 1;
+                (age < SIGNATURE).then_some(Mail { age, ..mail })
+            });
+        }
+        self.mail.sort_unstable_by_key(|slot| std::cmp::Reverse(*slot));
+    }
+
+    /// Keeps the sets at the front, so that equal worlds are equal.
+    fn pack(&mut self) {
+        self.sets.sort_unstable_by_key(|slot| slot.map_or(u8::MAX, |set| set.serial));
+    }
+
+    /// Puts a request on its way; whether there was room.
+    pub fn post(&mut self, effect: EffectId, age: u8) -> bool {
+        let Some(free) = self.mail.iter_mut().find(|slot| slot.is_none()) else { return false };
+        *free = Some(Mail { effect, age });
+        self.mail.sort_unstable_by_key(|slot| std::cmp::Reverse(*slot));
+        true
+    }
+
+    /// Takes a request out of the mail.
+    pub fn take(&mut self, index: usize) -> Option<Mail> {
+        let mail = self.mail.get_mut(index)?.take();
+        self.mail.sort_unstable_by_key(|slot| std::cmp::Reverse(*slot));
+        mail
+    }
+}
+
+/// `ts-3` is 3.
+pub fn serial_of(arn: &str) -> u8 {
+    arn.strip_prefix("ts-").and_then(|digits| digits.parse().ok()).unwrap_or(u8::MAX)
+}
+
+/// `…/2.1` is generation 2, attempt 1.
+pub fn release_of(external_id: &str) -> (u8, u8) {
+    let numbers = external_id.rsplit('/').next().and_then(|tail| tail.split_once('.'));
+    let parsed =
+        numbers.and_then(|(generation, attempt)| Some((generation.parse().ok()?, attempt.parse().ok()?)));
+    parsed.unwrap_or((u8::MAX, u8::MAX))
+}
