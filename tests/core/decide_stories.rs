@@ -533,6 +533,22 @@ fn no_forward_weight_lands_after_the_way_back_was_verified() {
 }
 
 #[test]
+fn a_lost_forward_write_is_not_repeated_while_an_alarm_cannot_be_read() {
+    let mut sim = Sim::serving(|_| {});
+    sim.ask(2);
+    sim.run_until(|sim| sim.facts().release.as_ref().is_some_and(|r| r.progress.test_shifted), 100);
+    // The next effect is the canary's share: it is lost, and nobody can tell.
+    sim.pass(Fault::LostCall);
+    sim.run_until(|sim| !sim.facts().outstanding.is_empty(), 20);
+    for _ in 0..4 {
+        sim.pass(Fault::AlarmsUnread);
+        assert_eq!(sim.region.production_weights()[1].1, 0, "without evidence nothing goes forward");
+    }
+    finish(&mut sim);
+    assert_eq!(outcome(&sim), Outcome::Succeeded);
+}
+
+#[test]
 fn an_unready_latch_cause_is_told_by_its_name() {
     let mut sim = baking_canary();
     sim.region.make_sick(sim.now, Group::B, true);
