@@ -62,6 +62,8 @@ const TTL_SWEEP_EVERY: Duration = Duration::from_secs(30);
 const REPORTS_MAX: usize = 1_024;
 /// Events that may wait for their functions; what is beyond is dropped.
 const INVOCATIONS_MAX: usize = 1_000;
+/// How long a task without a process takes to start, and to stop: about what the demo application takes.
+const GHOST_CHANGES: SignedDuration = SignedDuration::from_secs(1);
 /// How long the parts may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -280,13 +282,17 @@ pub async fn run(
 }
 
 /// How the model behaves under a sandbox: real tasks, and none of the waits that AWS leaves open, which
-/// would only make people wait. The speed divides what AWS gives a length to.
+/// would only make people wait. The speed divides what AWS gives a length to. Ghosts, which the model
+/// runs, start and stop within [`GHOST_CHANGES`].
 fn tuning(speed: u32) -> Tuning {
     Tuning {
         runtime: Runtime::External,
         steady_lag: SignedDuration::from_millis(500),
         target_registration: SignedDuration::ZERO,
         draining_speed: i32::try_from(speed).unwrap_or(i32::MAX),
+        modelled_check_speed: i32::try_from(speed).unwrap_or(i32::MAX),
+        task_start: GHOST_CHANGES,
+        stop_timeout: GHOST_CHANGES,
         ..Tuning::default()
     }
 }

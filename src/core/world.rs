@@ -14,6 +14,7 @@ pub mod elb;
 mod ids;
 mod region;
 mod tuning;
+mod watched;
 mod wire;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Every function checks before it changes anything: a refused call leaves the region as it was.
 
 mod dispatch;
+mod fleet;
 mod scheduler;
 mod service;
 mod shapes;
@@ -24,6 +25,7 @@ pub use shapes::{
 
 pub use tasks::TaskFilter;
 
+use fleet::Fleet;
 use scheduler::StoredService;
 
 use super::ApiError;
@@ -42,8 +44,7 @@ pub struct Ecs {
     /// Cluster name to ARN.
     clusters: BTreeMap<String, String>,
     families: BTreeMap<String, Vec<TaskDefinition>>,
-    /// By cluster name and service name.
-    services: BTreeMap<(String, String), StoredService>,
+    services: Fleet,
     tags: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -62,7 +63,7 @@ impl Ecs {
             region: region.to_owned(),
             clusters: BTreeMap::new(),
             families: BTreeMap::new(),
-            services: BTreeMap::new(),
+            services: Fleet::default(),
             tags: BTreeMap::new(),
         }
     }
@@ -102,6 +103,13 @@ impl Ecs {
         self.services.contains_key(&key).then_some(key)
     }
 
+    /// The service whose ARN this is, or whose task set's.
+    fn owner_of(&self, arn: &str) -> Option<&StoredService> {
+        let (_, resource) = arn.rsplit_once(':')?;
+        let mut parts = resource.split('/').skip(1);
+        self.services.get(&(parts.next()?.to_owned(), parts.next()?.to_owned()))
+    }
+
     fn set_tags(&mut self, arn: &str, tags: &[Tag]) {
         if tags.is_empty() {
             return;
@@ -118,7 +126,8 @@ impl Ecs {
     fn check_taggable(&self, arn: &str) -> Result<(), ApiError> {
         let is_there = self.clusters.values().any(|cluster| cluster == arn)
             || self.task_definition(arn).is_ok()
-            || self.services.values().any(|service| service.owns(arn));
+            || self.services.task(arn).is_some()
+            || self.owner_of(arn).is_some_and(|service| service.owns(arn));
         if is_there {
             return Ok(());
         }
@@ -204,23 +213,25 @@ impl Ecs {
         Failure { arn, reason: "MISSING".to_owned() }
     }
 
-    pub(super) fn next_due(&self, elb: &Elb, tuning: &Tuning) -> Option<Timestamp> {
-        self.services.values().filter_map(|service| service.next_due(elb, tuning)).min()
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.services.next_due()
     }
 
     /// What the tasks do by themselves up to `now`.
     pub(super) fn advance(&mut self, around: &mut Around<'_>) {
-        for service in self.services.values_mut() {
-            service.advance(around);
-        }
+        self.services.advance(around);
+    }
+
+    /// See [`Fleet::scanned`].
+    #[cfg(test)]
+    pub(super) fn scan(&mut self, around: &mut Around<'_>) {
+        self.services = self.services.scanned(around);
     }
 
     /// Lets the scheduler bring every service to what is asked for.
     pub(super) fn settle(&mut self, around: &mut Around<'_>) {
-        for service in self.services.values_mut() {
-            for gone in service.settle(around) {
-                self.tags.remove(&gone);
-            }
+        for gone in self.services.settle(around) {
+            self.tags.remove(&gone);
         }
     }
 }

@@ -25,7 +25,7 @@ pub use shapes::{
     TargetDescription, TargetGroup, TargetGroupTuple, TargetHealth, TargetHealthDescription,
 };
 
-pub(super) use target::Health;
+pub(super) use target::{Health, Prober};
 
 use group::StoredGroup;
 use listener::StoredListener;
@@ -35,6 +35,7 @@ use rule::StoredRule;
 use super::ApiError;
 use super::ids::Ids;
 use super::tuning::Tuning;
+use super::watched::Watched;
 
 /// All load balancing of one region.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +45,9 @@ pub struct Elb {
     load_balancers: BTreeMap<String, StoredLoadBalancer>,
     listeners: BTreeMap<String, StoredListener>,
     rules: BTreeMap<String, StoredRule>,
-    groups: BTreeMap<String, StoredGroup>,
+    groups: Watched<String, StoredGroup>,
+    /// Groups with targets for a real runtime to probe. Derived from `groups`.
+    probed: BTreeSet<String>,
     tags: BTreeMap<String, BTreeMap<String, String>>,
     /// Target group to the one load balancer whose rules name it. Derived from `rules`.
     users: BTreeMap<String, String>,
@@ -60,7 +63,8 @@ impl Elb {
             load_balancers: BTreeMap::new(),
             listeners: BTreeMap::new(),
             rules: BTreeMap::new(),
-            groups: BTreeMap::new(),
+            groups: Watched::default(),
+            probed: BTreeSet::new(),
             tags: BTreeMap::new(),
             users: BTreeMap::new(),
             version: 0,
@@ -87,9 +91,16 @@ impl Elb {
                 users.insert(group, listener.load_balancer.clone());
             }
         }
-        self.users = users;
-        for (arn, group) in &mut self.groups {
-            group.set_in_use(self.users.contains_key(arn), now, tuning);
+        let before = std::mem::replace(&mut self.users, users);
+        let turned = |one: &BTreeMap<String, String>, other: &BTreeMap<String, String>| -> Vec<String> {
+            one.keys().filter(|arn| !other.contains_key(*arn)).cloned().collect()
+        };
+        for (in_use, arns) in [(false, turned(&before, &self.users)), (true, turned(&self.users, &before))] {
+            for arn in arns {
+                if let Some(group) = self.groups.get_mut(&arn) {
+                    group.set_in_use(in_use, now, tuning);
+                }
+            }
         }
     }
 

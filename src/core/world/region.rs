@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::ecs::{Around, Ecs};
 use super::elb::{Elb, Surroundings};
 use super::ids::Ids;
-use super::tuning::{Runtime, Tuning};
+use super::tuning::Tuning;
 use super::{Address, Api, ApiError, ProbeOrder, Routing, TaskOrder};
 
 /// Things that one [`Region::advance`] lets happen at most. A region that has more due at once goes on
@@ -83,7 +83,18 @@ impl Region {
     fn settle(&mut self, now: Timestamp) {
         let Self { tuning, ids, ecs, elb, .. } = self;
         ecs.settle(&mut Around { now, elb, ids, tuning });
-        self.due = [ecs.next_due(elb, tuning), elb.next_due()].into_iter().flatten().min();
+        self.due = [ecs.next_due(), elb.next_due()].into_iter().flatten().min();
+    }
+
+    /// This region after a look at everything in it, whatever was touched or is due. It must be the same.
+    #[cfg(test)]
+    pub(super) fn scanned(&self, now: Timestamp) -> Self {
+        let mut region = self.clone();
+        let Self { tuning, ids, ecs, elb, .. } = &mut region;
+        elb.scan(now, tuning);
+        ecs.scan(&mut Around { now, elb, ids, tuning });
+        region.settle(now);
+        region
     }
 
     /// A look at ECS once everything due up to `now` has happened.
@@ -117,10 +128,7 @@ impl Region {
     /// Tasks that a real runtime should run, those that already do included, or should stop. An order
     /// stays until [`Region::task_stopped`] is told, also for a task never started.
     pub fn task_orders(&self) -> Vec<TaskOrder> {
-        match self.tuning.runtime {
-            Runtime::Simulated => Vec::new(),
-            Runtime::External => self.ecs.task_orders(),
-        }
+        self.ecs.task_orders()
     }
 
     /// A real runtime started a task: it is RUNNING, and its target is registered.
@@ -135,10 +143,7 @@ impl Region {
 
     /// Targets that a real runtime should probe, at their pace.
     pub fn probe_orders(&self) -> Vec<ProbeOrder> {
-        match self.tuning.runtime {
-            Runtime::Simulated => Vec::new(),
-            Runtime::External => self.elb.probe_orders(),
-        }
+        self.elb.probe_orders()
     }
 
     /// The result of one probe. `detail` is AWS's sentence for a failed one, for example
@@ -153,7 +158,7 @@ impl Region {
     ) {
         self.advance(now);
         // Most probes confirm what is known; only a change concerns the scheduler.
-        if self.elb.probed(group, target, healthy, detail) {
+        if self.elb.probed(group, target, healthy, detail, &self.tuning) {
             self.settle(now);
         }
     }

@@ -3,6 +3,7 @@
 mod ecs;
 mod elb;
 mod runtime;
+mod scale;
 mod walk;
 
 use jiff::{SignedDuration, Timestamp};

@@ -5,11 +5,12 @@ use jiff::SignedDuration;
 /// Who runs the tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Runtime {
-    /// The model itself: tasks start after [`Tuning::task_start`] and answer health checks as
+    /// The model itself: all tasks start after [`Tuning::task_start`] and answer health checks as
     /// `POINTSMAN_SIM` in their task definition says.
     Simulated,
     /// Real processes outside of the model, told through [`crate::world::Region::task_orders`] and
-    /// [`crate::world::Region::probe_orders`], reporting back.
+    /// [`crate::world::Region::probe_orders`], reporting back. Tasks whose definition has a
+    /// `POINTSMAN_SIM` are ghosts: the model runs them as it does all tasks of a simulated region.
     External,
 }
 
@@ -30,6 +31,9 @@ pub struct Tuning {
     pub target_registration: SignedDuration,
     /// Deregistration delays are divided by this; at least 1.
     pub draining_speed: i32,
+    /// Intervals of the health checks that the model makes are divided by this; at least 1. Those of a
+    /// real runtime are its own matter.
+    pub modelled_check_speed: i32,
     /// From RUNNING until a task whose `POINTSMAN_SIM` is `crash` exits with code 1.
     pub crash_after: SignedDuration,
     /// Delay before the second replacement of a task set whose tasks keep failing; it doubles each
@@ -57,6 +61,7 @@ impl Default for Tuning {
             steady_lag: SignedDuration::from_secs(10),
             target_registration: SignedDuration::from_secs(5),
             draining_speed: 1,
+            modelled_check_speed: 1,
             crash_after: SignedDuration::from_secs(3),
             restart_delay: SignedDuration::from_secs(5),
             restart_delay_max: SignedDuration::from_mins(15),

@@ -145,11 +145,10 @@ impl StoredService {
         self.status == ServiceStatus::Active
     }
 
-    /// Whether an ARN names this service, one of its task sets or tasks.
+    /// Whether an ARN names this service or one of its task sets.
     pub(super) fn owns(&self, arn: &str) -> bool {
         (self.arn == arn && self.status != ServiceStatus::Inactive)
             || self.sets.iter().any(|set| set.arn == arn)
-            || self.tasks.values().any(|task| task.arn == arn)
     }
 
     pub(super) fn running_count(&self) -> u32 {
@@ -199,10 +198,11 @@ impl StoredService {
         tasks.chain(sick).chain(retries).chain(steady).min()
     }
 
-    /// What its tasks do by themselves up to now.
-    pub(super) fn advance(&mut self, around: &mut Around<'_>) {
+    /// What its tasks do by themselves up to now; those that can no longer be described.
+    pub(super) fn advance(&mut self, around: &mut Around<'_>) -> Vec<StoredTask> {
         let now = around.now;
-        self.tasks.retain(|_, task| !task.is_forgotten(now));
+        let forgotten = self.tasks.extract_if(.., |_, task| task.is_forgotten(now));
+        let forgotten = forgotten.map(|(_, task)| task).collect();
         let mut failed = Vec::new();
         for task in self.tasks.values_mut() {
             let wanted = task.is_wanted();
@@ -215,6 +215,7 @@ impl StoredService {
         for set in failed {
             self.note_failure(&set, around);
         }
+        forgotten
     }
 
     pub(super) fn note_failure(&mut self, set: &str, around: &Around<'_>) {

@@ -243,7 +243,7 @@ impl Ecs {
             created_at: around.now,
             sets: Vec::new(),
             // STOPPED tasks of an INACTIVE namesake stay describable for their hour.
-            tasks: self.services.remove(&key).map(|old| old.tasks).unwrap_or_default(),
+            tasks: self.services.take(&key).map(|old| old.tasks).unwrap_or_default(),
             events: VecDeque::new(),
             tokens: BTreeMap::new(),
             created_with: token,

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::task_definition::{Behaviour, Template};
 use super::{StopCode, Task};
-use crate::world::elb::Elb;
-use crate::world::tuning::{Runtime, Tuning};
+use crate::world::elb::{Elb, Prober};
+use crate::world::tuning::Tuning;
 use crate::world::{Address, TaskOrder};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +37,8 @@ pub(super) struct StoredTask {
     /// The task set's or deployment's id.
     pub(super) set: String,
     pub(super) progress: Progress,
+    /// How the model runs it; `None` when a real process does.
+    modelled: Option<Behaviour>,
     pub(super) template: Arc<Template>,
     /// Target group to register in.
     pub(super) target_group: Option<String>,
@@ -59,11 +61,13 @@ impl StoredTask {
         now: Timestamp,
         tuning: &Tuning,
     ) -> Self {
-        let starts = tuning.runtime == Runtime::Simulated && template.behaviour != Behaviour::Never;
+        let modelled = template.modelled(tuning);
+        let starts = modelled.is_some_and(|behaviour| behaviour != Behaviour::Never);
         Self {
             arn,
             set: set.to_owned(),
             progress: Progress::Pending,
+            modelled,
             template,
             target_group,
             address: None,
@@ -107,13 +111,15 @@ impl StoredTask {
         }
         self.progress = Progress::Running;
         self.started_at = Some(now);
-        let behaviour = self.template.behaviour;
-        let crashes = tuning.runtime == Runtime::Simulated && behaviour == Behaviour::Crash;
+        let crashes = self.modelled == Some(Behaviour::Crash);
         self.due = crashes.then(|| now + tuning.crash_after);
         if let Some(group) = &self.target_group {
             // Refused only when the group is full or was deleted; then the task stays without target
             // and its task set never becomes steady, which is what a user sees in AWS, too.
-            let _refused = elb.register(group, address, behaviour == Behaviour::Unhealthy, now, tuning);
+            let prober = self.modelled.map_or(Prober::Runtime, |behaviour| Prober::Model {
+                sick: behaviour == Behaviour::Unhealthy,
+            });
+            let _refused = elb.register(group, address, prober, now, tuning);
         }
     }
 
@@ -144,8 +150,7 @@ impl StoredTask {
     pub(super) fn terminate(&mut self, now: Timestamp, tuning: &Tuning) {
         let was_pending = self.progress == Progress::Pending;
         self.progress = Progress::Stopping;
-        let simulated = tuning.runtime == Runtime::Simulated;
-        self.due = simulated.then(|| if was_pending { now } else { now + tuning.stop_timeout });
+        self.due = self.modelled.map(|_| if was_pending { now } else { now + tuning.stop_timeout });
     }
 
     /// Whether its target still drains.
@@ -186,7 +191,7 @@ impl StoredTask {
         self.is_stopped() && self.due.is_some_and(|at| at <= now)
     }
 
-    /// What a simulated task does by itself at `now`; `address` is for a task that starts.
+    /// What a task that the model runs does by itself at `now`; `address` is for a task that starts.
     pub(super) fn advance(
         &mut self,
         now: Timestamp,
@@ -198,7 +203,7 @@ impl StoredTask {
             return;
         }
         match self.progress {
-            Progress::Pending if self.template.behaviour == Behaviour::PullError => {
+            Progress::Pending if self.modelled == Some(Behaviour::PullError) => {
                 let reason = format!(
                     "CannotPullContainerError: pull image manifest has been retried 5 time(s): failed to resolve ref {}: not found",
                     self.template.image
@@ -222,8 +227,16 @@ impl StoredTask {
         }
     }
 
+    /// Whether there is an order for a real runtime.
+    pub(super) fn has_order(&self) -> bool {
+        self.modelled.is_none() && !self.is_stopped()
+    }
+
     /// What a real runtime should do about it.
     pub(super) fn order(&self) -> Option<TaskOrder> {
+        if !self.has_order() {
+            return None;
+        }
         let run = match self.progress {
             Progress::Pending | Progress::Running | Progress::Deactivating => true,
             Progress::Stopping => false,

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{Ecs, LoadBalancer, RegisterTaskDefinition, TaskDefinition, client, invalid};
 use crate::world::ApiError;
+use crate::world::tuning::{Runtime, Tuning};
 
 /// What a running task takes from its task definition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,14 +22,15 @@ pub(super) struct Template {
     pub(super) command: Vec<String>,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) container_port: u16,
-    pub(super) behaviour: Behaviour,
+    /// `None`: real processes run its tasks, if the region has a runtime for them.
+    pub(super) behaviour: Option<Behaviour>,
     pub(super) launch_type: String,
 }
 
-/// How the tasks of a simulated region behave: `POINTSMAN_SIM` in the environment of the container.
+/// How the tasks that the model runs behave: `POINTSMAN_SIM` in the environment of the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Behaviour {
-    /// Starts and passes its health checks (no `POINTSMAN_SIM`).
+    /// `ghost`, or any other value: starts and passes its health checks.
     Sound,
     /// `crash`: exits with code 1 soon after its start.
     Crash,
@@ -41,13 +43,23 @@ pub(super) enum Behaviour {
 }
 
 impl Behaviour {
-    fn of(environment: &BTreeMap<String, String>) -> Self {
-        match environment.get("POINTSMAN_SIM").map(String::as_str) {
-            Some("crash") => Self::Crash,
-            Some("unhealthy") => Self::Unhealthy,
-            Some("never") => Self::Never,
-            Some("pull-error") => Self::PullError,
+    fn of(environment: &BTreeMap<String, String>) -> Option<Self> {
+        Some(match environment.get("POINTSMAN_SIM")?.as_str() {
+            "crash" => Self::Crash,
+            "unhealthy" => Self::Unhealthy,
+            "never" => Self::Never,
+            "pull-error" => Self::PullError,
             _ => Self::Sound,
+        })
+    }
+}
+
+impl Template {
+    /// How the model runs its tasks; `None` when real processes do.
+    pub(super) fn modelled(&self, tuning: &Tuning) -> Option<Behaviour> {
+        match tuning.runtime {
+            Runtime::Simulated => Some(self.behaviour.unwrap_or(Behaviour::Sound)),
+            Runtime::External => self.behaviour,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Tasks as callers and the runtime see them.
 
-use super::scheduler::StoredService;
 use super::task::StoredTask;
 use super::{Around, Ecs, Failure, StopCode, Task, invalid};
 use crate::world::{Address, ApiError, TaskOrder};
@@ -77,10 +76,7 @@ impl Ecs {
         for given in tasks {
             let arn =
                 if given.starts_with("arn:") { given.clone() } else { self.arn(&format!("{prefix}{given}")) };
-            let holder = self.services.values().filter(|service| service.cluster == cluster);
-            let task =
-                holder.flat_map(|s| s.tasks.values().map(move |task| (s, task))).find(|(_, t)| t.arn == arn);
-            match task {
+            match self.services.task(&arn).filter(|(service, _)| service.cluster == cluster) {
                 Some((service, task)) => found.push(task.shape(&service.cluster_arn, &service.name)),
                 None => missing.push(self.missing(&prefix, given)),
             }
@@ -103,7 +99,7 @@ impl Ecs {
             self.arn(&format!("task/{cluster}/{task}"))
         };
         let (service, key) =
-            self.holder_of(&arn).ok_or_else(|| invalid("The referenced task was not found."))?;
+            self.services.home_mut(&arn).ok_or_else(|| invalid("The referenced task was not found."))?;
         let (cluster_arn, name) = (service.cluster_arn.clone(), service.name.clone());
         let task =
             service.tasks.get_mut(&key).ok_or_else(|| invalid("The referenced task was not found."))?;
@@ -114,23 +110,12 @@ impl Ecs {
 
     /// Tasks that a real runtime should start or stop.
     pub(in crate::world) fn task_orders(&self) -> Vec<TaskOrder> {
-        self.services
-            .values()
-            .flat_map(|service| service.tasks.values())
-            .filter_map(StoredTask::order)
-            .collect()
-    }
-
-    fn holder_of(&mut self, task: &str) -> Option<(&mut StoredService, u64)> {
-        self.services.values_mut().find_map(|service| {
-            let key = service.tasks.iter().find(|(_, held)| held.arn == task).map(|(key, _)| *key)?;
-            Some((service, key))
-        })
+        self.services.task_orders()
     }
 
     /// A real runtime started a task.
     pub(in crate::world) fn task_started(&mut self, task: &str, address: Address, around: &mut Around<'_>) {
-        let Some((service, key)) = self.holder_of(task) else { return };
+        let Some((service, key)) = self.services.home_mut(task) else { return };
         if let Some(task) = service.tasks.get_mut(&key) {
             task.start(around.now, address, around.elb, around.tuning);
         }
@@ -144,7 +129,7 @@ impl Ecs {
         reason: &str,
         around: &mut Around<'_>,
     ) -> bool {
-        let Some((service, key)) = self.holder_of(task) else { return false };
+        let Some((service, key)) = self.services.home_mut(task) else { return false };
         let Some(task) = service.tasks.get_mut(&key).filter(|task| !task.is_stopped()) else { return false };
         let failed = task.is_wanted();
         let set = task.set.clone();
@@ -157,8 +142,8 @@ impl Ecs {
 
     /// Target group and address of a task that has both.
     pub(in crate::world) fn target_of(&self, task: &str) -> Option<(String, Address)> {
-        let mut tasks = self.services.values().flat_map(|service| service.tasks.values());
-        let (group, address) = tasks.find(|held| held.arn == task)?.target()?;
+        let (_, task) = self.services.task(task)?;
+        let (group, address) = task.target()?;
         Some((group.to_owned(), address.clone()))
     }
 }

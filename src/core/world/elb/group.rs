@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::load_balancer::listed;
-use super::target::{Health, Pace, Target};
+use super::target::{Health, Pace, Prober, Target};
 use super::{
     Attribute, CreateTargetGroup, Elb, HealthCheckInput, Matcher, ModifyTargetGroup, Surroundings,
     TargetDescription, TargetGroup, TargetHealth, TargetHealthDescription, check_name, group_not_found,
     load_balancer_not_found, validation,
 };
-use crate::world::tuning::Tuning;
+use crate::world::tuning::{Runtime, Tuning};
 use crate::world::{Address, ApiError, ProbeOrder};
 
 /// Attributes that every target group has, with AWS's defaults.
@@ -43,9 +43,10 @@ pub(super) struct StoredGroup {
 }
 
 impl StoredGroup {
-    fn pace(&self) -> Pace {
+    fn pace(&self, tuning: &Tuning) -> Pace {
+        let interval = SignedDuration::from_secs(self.shape.health_check_interval_seconds.into());
         Pace {
-            interval: SignedDuration::from_secs(self.shape.health_check_interval_seconds.into()),
+            interval: interval / tuning.modelled_check_speed.max(1),
             healthy_after: self.shape.healthy_threshold_count,
             unhealthy_after: self.shape.unhealthy_threshold_count,
         }
@@ -58,11 +59,33 @@ impl StoredGroup {
     }
 
     pub(super) fn set_in_use(&mut self, in_use: bool, now: Timestamp, tuning: &Tuning) {
-        let pace = self.pace();
+        let pace = self.pace(tuning);
         self.in_use = in_use;
         for target in self.targets.values_mut() {
-            target.set_in_use(in_use, now, pace, tuning);
+            target.set_in_use(in_use, now, pace);
         }
+    }
+
+    /// Targets that a real runtime should probe.
+    fn probed(&self) -> impl Iterator<Item = (&Address, &Target)> {
+        let enabled = self.shape.health_check_enabled;
+        self.targets.iter().filter(move |(_, target)| enabled && target.is_for_probers())
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        self.targets.values().filter_map(Target::due).min()
+    }
+
+    /// What is due up to `now`; whether it could alter where a request goes.
+    fn advance(&mut self, now: Timestamp, tuning: &Tuning) -> bool {
+        let pace = self.pace(tuning);
+        let before = self.targets.len();
+        self.targets.retain(|_, target| !matches!(target.health, Health::Draining(until) if until <= now));
+        let mut changed = self.targets.len() != before;
+        for target in self.targets.values_mut() {
+            changed |= target.advance(now, pace);
+        }
+        changed
     }
 
     /// `targetgroup/name/id`.
@@ -296,7 +319,7 @@ impl Elb {
         &mut self,
         group: &str,
         address: Address,
-        sick: bool,
+        prober: Prober,
         now: Timestamp,
         tuning: &Tuning,
     ) -> Result<(), ApiError> {
@@ -306,7 +329,7 @@ impl Elb {
         }
         let present = stored.targets.get(&address).is_some_and(|target| !target.is_draining());
         if !present {
-            let target = Target::registered(now, stored.in_use, sick, tuning);
+            let target = Target::registered(now, stored.in_use, prober, tuning);
             stored.targets.insert(address, target);
             self.version += 1;
         }
@@ -356,8 +379,12 @@ impl Elb {
         if self.group(group)?.targets.len() + addresses.len() > TARGETS_PER_GROUP {
             return Err(too_many(group));
         }
+        let prober = match around.tuning.runtime {
+            Runtime::Simulated => Prober::Model { sick: false },
+            Runtime::External => Prober::Runtime,
+        };
         for address in addresses {
-            self.register(group, address, false, around.now, around.tuning)?;
+            self.register(group, address, prober, around.now, around.tuning)?;
         }
         Ok(())
     }
@@ -422,12 +449,16 @@ impl Elb {
         address: &Address,
         healthy: bool,
         detail: &str,
+        tuning: &Tuning,
     ) -> bool {
-        let Some(stored) = self.groups.get_mut(group) else { return false };
-        let pace = stored.pace();
+        let Some(stored) = self.groups.get_untouched(group) else { return false };
+        let pace = stored.pace(tuning);
         let Some(target) = stored.targets.get_mut(address) else { return false };
         let changed = target.probed(healthy, detail, pace);
-        self.version += u64::from(changed);
+        if changed {
+            self.groups.touch(&group.to_owned());
+            self.version += 1;
+        }
         changed
     }
 
@@ -441,20 +472,18 @@ impl Elb {
         tuning: &Tuning,
     ) -> bool {
         let Some(stored) = self.groups.get_mut(group) else { return false };
-        let pace = stored.pace();
+        let pace = stored.pace(tuning);
         let Some(target) = stored.targets.get_mut(address) else { return false };
-        target.set_sick(sick, now, pace, tuning);
+        target.set_sick(sick, now, pace);
         true
     }
 
     /// Targets that a real runtime should probe.
     pub(in crate::world) fn probe_orders(&self) -> Vec<ProbeOrder> {
         let mut orders = Vec::new();
-        for (arn, group) in &self.groups {
+        for (arn, group) in self.probed.iter().filter_map(|arn| self.groups.get_key_value(arn)) {
             let shape = &group.shape;
-            let probed =
-                group.targets.iter().filter(|(_, target)| shape.health_check_enabled && target.is_probed());
-            orders.extend(probed.map(|(address, _)| ProbeOrder {
+            orders.extend(group.probed().map(|(address, _)| ProbeOrder {
                 group: arn.clone(),
                 target: address.clone(),
                 path: shape.health_check_path.clone(),
@@ -467,23 +496,56 @@ impl Elb {
     }
 
     pub(in crate::world) fn next_due(&self) -> Option<Timestamp> {
-        self.groups.values().flat_map(|group| group.targets.values()).filter_map(Target::due).min()
+        self.groups.next_due()
     }
 
-    /// What is due up to `now`: registrations, simulated probes, ends of draining.
+    /// What is due up to `now`: registrations, modelled probes, ends of draining.
     pub(in crate::world) fn advance(&mut self, now: Timestamp, tuning: &Tuning) {
-        for group in self.groups.values_mut() {
-            let pace = group.pace();
-            let before = group.targets.len();
-            group
-                .targets
-                .retain(|_, target| !matches!(target.health, Health::Draining(until) if until <= now));
-            let mut changed = group.targets.len() != before;
-            for target in group.targets.values_mut() {
-                changed |= target.advance(now, pace, tuning);
-            }
-            self.version += u64::from(changed);
+        for arn in self.groups.due_by(now) {
+            let Some(group) = self.groups.get_mut(&arn) else { continue };
+            self.version += u64::from(group.advance(now, tuning));
         }
+    }
+
+    /// Looks at every group, whatever was touched or is due: what plans and derived sets spare, in full.
+    #[cfg(test)]
+    pub(in crate::world) fn scan(&mut self, now: Timestamp, tuning: &Tuning) {
+        self.users.clear();
+        self.probed.clear();
+        let groups = std::mem::take(&mut self.groups);
+        for (arn, group) in groups.iter() {
+            let mut group = group.clone();
+            self.version += u64::from(group.advance(now, tuning));
+            self.groups.insert(arn.clone(), group);
+        }
+        let version = self.version;
+        self.rewire(now, tuning);
+        self.version = version;
+        let unused: Vec<String> =
+            self.groups.keys().filter(|arn| !self.users.contains_key(*arn)).cloned().collect();
+        for arn in unused {
+            if let Some(group) = self.groups.get_mut(&arn) {
+                group.set_in_use(false, now, tuning);
+            }
+        }
+        self.take_touched();
+    }
+
+    /// The groups that were touched since the last look, each planned anew.
+    pub(in crate::world) fn take_touched(&mut self) -> Vec<String> {
+        let mut touched = Vec::new();
+        while let Some(arn) = self.groups.take_touched_after(touched.last()) {
+            let group = self.groups.get(&arn);
+            let due = group.and_then(StoredGroup::next_due);
+            if group.is_some_and(|group| group.probed().next().is_some()) {
+                self.probed.insert(arn.clone());
+            } else {
+                self.probed.remove(&arn);
+            }
+            self.groups.plan(&arn, due);
+            touched.push(arn);
+        }
+        touched
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::TargetHealth;
-use crate::world::tuning::{Runtime, Tuning};
+use crate::world::tuning::Tuning;
 
 /// What the load balancer knows about a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +54,18 @@ impl Health {
     }
 }
 
+/// Who probes a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::world) enum Prober {
+    /// The model: the application passes its probes, or fails them when it is sick.
+    Model {
+        /// Whether the application fails its probes.
+        sick: bool,
+    },
+    /// A real runtime, told through [`crate::world::Region::probe_orders`].
+    Runtime,
+}
+
 /// Thresholds and pace of a group's health checks.
 #[derive(Clone, Copy)]
 pub(super) struct Pace {
@@ -67,22 +79,26 @@ pub(super) struct Target {
     pub(super) health: Health,
     /// Probes in a row that speak against the present state.
     streak: u32,
-    /// In a simulated region: whether the application fails its probes.
-    sick: bool,
-    /// In a simulated region: when the next probe that can change something is due.
+    prober: Prober,
+    /// When the next probe of the model that can change something is due.
     next_probe: Option<Timestamp>,
 }
 
 impl Target {
-    pub(super) fn registered(now: Timestamp, in_use: bool, sick: bool, tuning: &Tuning) -> Self {
+    pub(super) fn registered(now: Timestamp, in_use: bool, prober: Prober, tuning: &Tuning) -> Self {
         let health =
             if in_use { Health::Registering(now + tuning.target_registration) } else { Health::Unused };
-        Self { health, streak: 0, sick, next_probe: None }
+        Self { health, streak: 0, prober, next_probe: None }
     }
 
     /// Whether probes are made at all.
-    pub(super) fn is_probed(&self) -> bool {
+    fn is_probed(&self) -> bool {
         matches!(self.health, Health::Checking | Health::Healthy | Health::Unhealthy { .. })
+    }
+
+    /// Whether a real runtime should probe it.
+    pub(super) fn is_for_probers(&self) -> bool {
+        self.prober == Prober::Runtime && self.is_probed()
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -96,9 +112,9 @@ impl Target {
         }
     }
 
-    pub(super) fn set_in_use(&mut self, in_use: bool, now: Timestamp, pace: Pace, tuning: &Tuning) {
+    pub(super) fn set_in_use(&mut self, in_use: bool, now: Timestamp, pace: Pace) {
         match (&self.health, in_use) {
-            (Health::Unused, true) => self.begin_checks(now, pace, tuning),
+            (Health::Unused, true) => self.begin_checks(now, pace),
             (Health::Draining(_), _) | (_, true) => {}
             (_, false) => {
                 self.health = Health::Unused;
@@ -107,10 +123,10 @@ impl Target {
         }
     }
 
-    fn begin_checks(&mut self, now: Timestamp, pace: Pace, tuning: &Tuning) {
+    fn begin_checks(&mut self, now: Timestamp, pace: Pace) {
         self.health = Health::Checking;
         self.streak = 0;
-        self.schedule(now, pace, tuning);
+        self.schedule(now, pace);
     }
 
     /// Takes one probe result; whether the state changed. The first passed probe after registration
@@ -135,22 +151,24 @@ impl Target {
         true
     }
 
-    /// Makes the simulated application fail or pass its probes from now on.
-    pub(super) fn set_sick(&mut self, sick: bool, now: Timestamp, pace: Pace, tuning: &Tuning) {
-        self.sick = sick;
-        self.schedule(now, pace, tuning);
+    /// Makes the modelled application fail or pass its probes from now on; a real one does as it does.
+    pub(super) fn set_sick(&mut self, sick: bool, now: Timestamp, pace: Pace) {
+        if self.prober == Prober::Runtime {
+            return;
+        }
+        self.prober = Prober::Model { sick };
+        self.schedule(now, pace);
     }
 
-    /// A simulated region plans a probe only while one can change something, so a settled region has
-    /// nothing due.
-    fn schedule(&mut self, now: Timestamp, pace: Pace, tuning: &Tuning) {
-        let settled = match self.health {
-            Health::Healthy => !self.sick,
-            Health::Unhealthy { .. } => self.sick,
-            _ => !self.is_probed(),
+    /// The model plans a probe only while one can change something, so a settled region has nothing due.
+    fn schedule(&mut self, now: Timestamp, pace: Pace) {
+        let settled = match (self.prober, &self.health) {
+            (Prober::Runtime, _) => true,
+            (Prober::Model { sick }, Health::Healthy) => !sick,
+            (Prober::Model { sick }, Health::Unhealthy { .. }) => sick,
+            (Prober::Model { .. }, _) => !self.is_probed(),
         };
-        let simulated = tuning.runtime == Runtime::Simulated;
-        self.next_probe = (simulated && !settled).then(|| now + pace.interval);
+        self.next_probe = (!settled).then(|| now + pace.interval);
     }
 
     pub(super) fn due(&self) -> Option<Timestamp> {
@@ -161,15 +179,16 @@ impl Target {
     }
 
     /// What is due up to `now`; whether the state changed. The caller removes a drained target.
-    pub(super) fn advance(&mut self, now: Timestamp, pace: Pace, tuning: &Tuning) -> bool {
+    pub(super) fn advance(&mut self, now: Timestamp, pace: Pace) -> bool {
         match self.health {
             Health::Registering(at) if at <= now => {
-                self.begin_checks(now, pace, tuning);
+                self.begin_checks(now, pace);
                 true
             }
             _ if self.next_probe.is_some_and(|at| at <= now) => {
-                let changed = self.probed(!self.sick, "Health checks failed", pace);
-                self.schedule(now, pace, tuning);
+                let changed =
+                    self.probed(self.prober == Prober::Model { sick: false }, "Health checks failed", pace);
+                self.schedule(now, pace);
                 changed
             }
             _ => false,
