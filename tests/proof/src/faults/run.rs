@@ -172,7 +172,7 @@ impl Process {
 
 /// One shard, so that a process holds everything or nothing.
 const fn held(held: BTreeMap<Shard, Permit>) -> Permits {
-    Permits { shards: ShardCount::ONE, held }
+    Permits { shards: ShardCount::ONE, held, lapsed: BTreeMap::new() }
 }
 
 /// What is to happen at a point in time.
