@@ -15,6 +15,7 @@ mod tasks;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 pub use shapes::{
     Cluster, CreateService, CreateTaskSet, Deployment, DeploymentController, Failure, Launch, LoadBalancer,
@@ -30,12 +31,13 @@ use super::ApiError;
 use super::elb::Elb;
 use super::ids::Ids;
 use super::tuning::Tuning;
+use super::wire::pairs;
 
 /// Tags of one resource (ECS quota).
 const TAGS_PER_RESOURCE: usize = 50;
 
 /// All of ECS in one region.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ecs {
     account: String,
     region: String,
@@ -43,6 +45,7 @@ pub struct Ecs {
     clusters: BTreeMap<String, String>,
     families: BTreeMap<String, Vec<TaskDefinition>>,
     /// By cluster name and service name.
+    #[serde(with = "pairs")]
     services: BTreeMap<(String, String), StoredService>,
     tags: BTreeMap<String, BTreeMap<String, String>>,
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Ecs, LoadBalancer, RegisterTaskDefinition, TaskDefinition, client, invalid};
 use crate::world::ApiError;
 
 /// What a running task takes from its task definition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Template {
     pub(super) task_definition_arn: String,
     /// `family:revision`.
@@ -26,7 +27,7 @@ pub(super) struct Template {
 }
 
 /// How the tasks of a simulated region behave: `POINTSMAN_SIM` in the environment of the container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Behaviour {
     /// Starts and passes its health checks (no `POINTSMAN_SIM`).
     Sound,

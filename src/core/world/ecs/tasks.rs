@@ -155,6 +155,14 @@ impl Ecs {
         true
     }
 
+    /// Every task that has not stopped yet stops now, through no fault of its own.
+    pub(in crate::world) fn tasks_lost(&mut self, reason: &str, around: &mut Around<'_>) {
+        let Around { now, elb, tuning, .. } = around;
+        for task in self.services.values_mut().flat_map(|service| service.tasks.values_mut()) {
+            task.lost(*now, reason, elb, tuning);
+        }
+    }
+
     /// Target group and address of a task that has both.
     pub(in crate::world) fn target_of(&self, task: &str) -> Option<(String, Address)> {
         let mut tasks = self.services.values().flat_map(|service| service.tasks.values());
