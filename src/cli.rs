@@ -159,6 +159,10 @@ pub struct SandboxArgs {
     /// Append every call to this file, as JSON lines.
     #[arg(long)]
     call_log: Option<PathBuf>,
+    /// Keep the region in this file and go on with what it holds; the DynamoDB tables live in FILE.dynamodb.
+    /// Queues, topics, event rules and uploaded functions are not kept.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// A Lambda function that is a local command, its event on standard input and its result on
     /// standard output; one word `file.py` or `file.py:function` is a Python file. Repeatable.
     #[arg(long = "function", value_name = "NAME=COMMAND")]
@@ -351,12 +355,12 @@ async fn serve_sandbox(args: SandboxArgs) -> Result<u8, CliError> {
     };
     let weather = Conditions::of(args.weather).changed(change);
     let weather = weather.map_err(|bad| CliError::Usage(bad.to_string()))?;
-    let SandboxArgs { port, speed, account, region, call_log, functions, .. } = args;
-    let plane = PlaneSettings::default();
+    let SandboxArgs { port, speed, account, region, call_log, functions, state, .. } = args;
+    let (plane, named) = (PlaneSettings::default(), region.clone());
     let settings =
-        SandboxSettings { port, speed, account, region: region.clone(), weather, call_log, plane, functions };
+        SandboxSettings { port, speed, account, region, weather, call_log, plane, functions, state };
     let ended = sandbox::run(settings, until_terminated(), |sandbox| {
-        println!("sandbox ready: export AWS_ENDPOINT_URL={} AWS_REGION={region}", sandbox.endpoint());
+        println!("sandbox ready: export AWS_ENDPOINT_URL={} AWS_REGION={named}", sandbox.endpoint());
     });
     ended.await.map_err(|error| CliError::Sandbox(Box::new(error)))?;
     Ok(0)

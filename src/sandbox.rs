@@ -16,6 +16,7 @@ mod lambda;
 mod messages;
 pub mod metrics;
 pub mod plane;
+mod state;
 mod sts;
 mod throttle;
 mod weather;
@@ -35,6 +36,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,6 +51,8 @@ use self::lambda::Lambda;
 pub use self::lambda::LocalFunction;
 use self::messages::Messages;
 use self::plane::{Plane, PlaneSettings};
+pub use self::state::StateError;
+use self::state::{Held, Keeper, StateFile};
 use self::sts::{Sessions, Sts};
 use self::throttle::Throttle;
 use self::weather::Weather;
@@ -87,6 +91,9 @@ pub struct SandboxSettings {
     pub plane: PlaneSettings,
     /// Lambda functions that are there from the start.
     pub functions: Vec<LocalFunction>,
+    /// Keep the region in this file and go on with what it holds; its `DynamoDB` tables live in a file beside
+    /// it. Without one, everything is gone when the sandbox stops.
+    pub state: Option<PathBuf>,
 }
 
 impl Default for SandboxSettings {
@@ -100,6 +107,7 @@ impl Default for SandboxSettings {
             call_log: None,
             plane: PlaneSettings::default(),
             functions: Vec::new(),
+            state: None,
         }
     }
 }
@@ -128,6 +136,9 @@ pub enum SandboxError {
     /// The `DynamoDB` engine does not start.
     #[error("cannot start the DynamoDB engine")]
     DynamoDb(#[source] dynoxide::DynoxideError),
+    /// The state file cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A function that was given cannot be one.
     #[error("cannot add the function {name}")]
     Function {
@@ -149,6 +160,8 @@ pub struct Sandbox {
     weather: Arc<Weather>,
     stop: CancellationToken,
     parts: TaskTracker,
+    /// Ends last: it saves what the other parts left, and only then lets go of the file.
+    keeping: Option<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -160,6 +173,9 @@ impl std::fmt::Debug for Sandbox {
 impl Sandbox {
     /// Starts all parts; the endpoint answers when this returns.
     pub async fn start(settings: SandboxSettings) -> Result<Self, SandboxError> {
+        let opened = settings.state.as_deref();
+        let opened = opened.map(|path| StateFile::open(path, &settings.account, &settings.region));
+        let (file, held) = opened.transpose()?.unzip();
         let (listener, address) = listen(settings.port).await?;
         let (stop, parts) = (CancellationToken::new(), TaskTracker::new());
         let log = CallLog::open(settings.call_log.as_deref(), &parts, stop.clone()).await;
@@ -171,8 +187,7 @@ impl Sandbox {
         let endpoint = format!("http://{address}");
 
         let weather = Arc::new(Weather::new(settings.weather.clone()));
-        let dynamodb = DynamoDb::in_memory(&settings.account, &settings.region, Arc::clone(&weather));
-        let dynamodb = Arc::new(dynamodb.map_err(SandboxError::DynamoDb)?);
+        let dynamodb = start_dynamodb(&settings, file.as_ref(), &weather)?;
         parts.spawn(sweep_expired(Arc::clone(&dynamodb), stop.clone()));
         let (invocations, invoked) = mpsc::channel(INVOCATIONS_MAX);
         let whereabouts = (settings.region.as_str(), settings.account.as_str(), endpoint.as_str());
@@ -183,7 +198,9 @@ impl Sandbox {
         }
         parts.spawn(Arc::clone(&lambda).work(invoked));
         let messages = Arc::new(Messages::new(&endpoint, &settings.region, &settings.account, invocations));
-        let (heart, plane) = start_heart(&settings, &faults, &weather, &messages, &stop, &parts);
+        let around = (&faults, &weather, &messages);
+        let (heart, plane) = start_heart(&settings, around, held.flatten(), &stop, &parts);
+        let keeper = file.map(|file| Keeper::start(file, Arc::clone(&heart))).transpose()?;
         let about = Arc::new(json!({
             "endpoint": endpoint,
             "account": settings.account,
@@ -213,7 +230,8 @@ impl Sandbox {
         });
         parts.spawn(front.serve(listener, stop.clone()));
         parts.close();
-        Ok(Self { endpoint, faults, log, heart, plane, weather, stop, parts })
+        let keeping = keeper.map(|keeper| tokio::spawn(keeper.keep(stop.clone(), parts.clone())));
+        Ok(Self { endpoint, faults, log, heart, plane, weather, stop, parts, keeping })
     }
 
     /// The URL for `AWS_ENDPOINT_URL`.
@@ -254,10 +272,15 @@ impl Sandbox {
     }
 
     /// Stops all parts and waits for them, up to a bound.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
         if tokio::time::timeout(STOP_MAX, self.parts.wait()).await.is_err() {
             tracing::warn!("a part of the sandbox did not stop in time");
+        }
+        if let Some(keeping) = self.keeping.take()
+            && let Err(error) = keeping.await
+        {
+            tracing::error!(%error, "the last changes may not have been saved");
         }
     }
 }
@@ -297,19 +320,34 @@ fn tuning(speed: u32) -> Tuning {
     }
 }
 
+/// Starts the `DynamoDB` engine, in a file beside the region's or in memory.
+fn start_dynamodb(
+    settings: &SandboxSettings,
+    state: Option<&StateFile>,
+    weather: &Arc<Weather>,
+) -> Result<Arc<DynamoDb>, SandboxError> {
+    let SandboxSettings { account, region, .. } = settings;
+    let weather = Arc::clone(weather);
+    let started = match state.map(StateFile::tables) {
+        None => DynamoDb::in_memory(account, region, weather).map_err(SandboxError::DynamoDb)?,
+        Some(path) => DynamoDb::in_file(&path, account, region, weather)
+            .map_err(|source| StateError::Tables { path, source })?,
+    };
+    Ok(Arc::new(started))
+}
+
 /// Starts the model and its data plane.
 fn start_heart(
     settings: &SandboxSettings,
-    faults: &Arc<Faults>,
-    weather: &Arc<Weather>,
-    messages: &Arc<Messages>,
+    (faults, weather, messages): (&Arc<Faults>, &Arc<Weather>, &Arc<Messages>),
+    held: Option<Held>,
     stop: &CancellationToken,
     parts: &TaskTracker,
 ) -> (Arc<Heart>, Arc<Plane>) {
     let SandboxSettings { account, region, speed, .. } = settings;
     let (faults, now) = (Arc::clone(faults), weather.now());
     let (weather, messages) = (Arc::clone(weather), Arc::clone(messages));
-    let heart = Heart::new((account, region), tuning(*speed), *speed, faults, weather, messages);
+    let heart = Heart::new((account, region), tuning(*speed), *speed, faults, weather, messages, held);
     let heart = Arc::new(heart);
     let (reports, events) = mpsc::channel(REPORTS_MAX);
     let plane = PlaneSettings {

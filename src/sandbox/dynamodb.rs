@@ -10,6 +10,7 @@
 //! made before is never stale here.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -47,6 +48,18 @@ impl DynamoDb {
     ) -> Result<Self, DynoxideError> {
         let names = Names::new(account, region);
         Ok(Self { engine: Database::memory()?, names, weather, earlier: Mutex::default() })
+    }
+
+    /// An engine that keeps its tables in this file, which is made when it is not there.
+    pub(super) fn in_file(
+        file: &Path,
+        account: &str,
+        region: &str,
+        weather: Arc<Weather>,
+    ) -> Result<Self, DynoxideError> {
+        let names = Names::new(account, region);
+        let engine = Database::new(&file.to_string_lossy())?;
+        Ok(Self { engine, names, weather, earlier: Mutex::default() })
     }
 
     /// An earlier answer to the same read, when the weather draws one.

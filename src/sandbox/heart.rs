@@ -8,6 +8,7 @@ mod news;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use super::metrics::{CloudWatch, Tempo};
 use super::plane::metrics::{AlbMetrics, host_counts};
 use super::plane::tasks::TaskEvent;
 use super::plane::{ListenerEvent, Plane, PlaneEvent};
+use super::state::Held;
 use super::weather::{VERSIONS_MAX, Weather};
 use super::wire::{Backend, Refusal, Request, Service};
 use crate::world::alarm::Alarms;
@@ -41,6 +43,8 @@ const EVENTS_PER_BEAT: usize = 256;
 const ROUTES_MAX: Duration = Duration::from_secs(2);
 /// Exit code of a container that was killed from outside: 128 + SIGKILL.
 const KILLED: i32 = 137;
+/// Why tasks stopped that an earlier process ran.
+const RESTARTED: &str = "The sandbox was restarted";
 
 /// Everything that changes.
 struct Core {
@@ -113,6 +117,8 @@ impl Core {
 /// The model, its data plane's orders and their clock.
 pub(super) struct Heart {
     core: Mutex<Core>,
+    /// Set by whatever may change something, under the lock.
+    touched: AtomicBool,
     routing: watch::Sender<Arc<Routing>>,
     nudged: Notify,
     faults: Arc<Faults>,
@@ -131,18 +137,39 @@ impl Heart {
         faults: Arc<Faults>,
         weather: Arc<Weather>,
         messages: Arc<Messages>,
+        held: Option<Held>,
     ) -> Self {
-        let core = Core {
-            region: Region::new(account, region, tuning),
-            cloudwatch: CloudWatch::new(Tempo::new(speed)),
-            alarms: Alarms::new(region, account),
-            past: VecDeque::new(),
-            ports: BTreeMap::new(),
-            seen: news::Seen::default(),
+        let tempo = Tempo::new(speed);
+        let (region, alarms, cloudwatch) = match held {
+            Some(Held { region, alarms, metrics }) => {
+                let mut region = region.tuned(tuning);
+                region.tasks_lost(clock::now(), RESTARTED);
+                (region, alarms, CloudWatch::with(tempo, metrics))
+            }
+            None => {
+                let alarms = Alarms::new(region, account);
+                (Region::new(account, region, tuning), alarms, CloudWatch::new(tempo))
+            }
         };
+        let (past, ports, seen) = (VecDeque::new(), BTreeMap::new(), news::Seen::default());
+        let mut core = Core { region, cloudwatch, alarms, past, ports, seen };
+        core.take_note_of_alarms();
         let routing = watch::Sender::new(Arc::new(core.region.routing()));
         let (core, nudged, prompt) = (Mutex::new(core), Notify::new(), OnceLock::new());
-        Self { core, routing, nudged, faults, weather, messages, prompt }
+        let touched = AtomicBool::new(true);
+        Self { core, touched, routing, nudged, faults, weather, messages, prompt }
+    }
+
+    /// What outlives the program, as it is now.
+    pub(super) fn held(&self) -> Held {
+        let core = self.lock();
+        let (region, alarms) = (core.region.clone(), core.alarms.clone());
+        Held { metrics: core.cloudwatch.keep(&alarms), region, alarms }
+    }
+
+    /// Whether anything may have changed since this was last asked.
+    pub(super) fn was_touched(&self) -> bool {
+        self.touched.swap(false, Ordering::Relaxed)
     }
 
     /// What the load balancers follow.
@@ -159,6 +186,7 @@ impl Heart {
     fn change<T>(&self, keep_version: bool, change: impl FnOnce(&mut Core, Timestamp) -> T) -> T {
         let now = clock::now();
         let mut core = self.lock();
+        self.touched.store(true, Ordering::Relaxed);
         let due = core.next_due();
         core.advance(now);
         if keep_version {
@@ -251,7 +279,7 @@ impl Heart {
                 () = self.nudged.notified() => {}
                 event = events.recv() => {
                     let Some(event) = event else { return };
-                    self.take_reports(event, &mut events);
+                    self.take_reports(event, &mut events, &stop);
                 }
                 _ = drain.tick() => self.measure(&metrics),
                 () = tokio::time::sleep(pause) => {}
@@ -264,6 +292,7 @@ impl Heart {
         let now = clock::now();
         let mut core = self.lock();
         if core.next_due().is_some_and(|due| due <= now) {
+            self.touched.store(true, Ordering::Relaxed);
             self.keep_version(&mut core, now);
             core.advance(now);
             core.tell(now, &self.messages, true);
@@ -275,9 +304,16 @@ impl Heart {
         rest.map_or(BEAT_MAX, |rest| Duration::try_from(rest).unwrap_or_default().min(BEAT_MAX))
     }
 
-    fn take_reports(&self, first: PlaneEvent, events: &mut mpsc::Receiver<PlaneEvent>) {
+    /// None once `stop` was called: the tasks that the stop itself ends did not fail.
+    fn take_reports(
+        &self,
+        first: PlaneEvent,
+        events: &mut mpsc::Receiver<PlaneEvent>,
+        stop: &CancellationToken,
+    ) {
         let more = std::iter::from_fn(|| events.try_recv().ok());
-        for event in std::iter::once(first).chain(more).take(EVENTS_PER_BEAT) {
+        let reports = std::iter::once(first).chain(more).take(EVENTS_PER_BEAT);
+        for event in reports.take_while(|_| !stop.is_cancelled()) {
             self.take_report(event);
         }
     }

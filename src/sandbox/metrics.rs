@@ -19,7 +19,7 @@ mod verdict;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub use self::store::METRICS_MAX;
+pub use self::store::{KeptMetrics, METRICS_MAX};
 pub use self::tempo::Tempo;
 use self::{
     evaluator::Schedule,
@@ -41,6 +41,18 @@ impl CloudWatch {
     /// A region without metrics, its clock running at this tempo.
     pub fn new(tempo: Tempo) -> Self {
         Self { tempo, store: Store::new(tempo), schedule: Schedule::default(), refused: 0 }
+    }
+
+    /// A region with the metrics that another one kept.
+    pub fn with(tempo: Tempo, kept: KeptMetrics) -> Self {
+        let mut made = Self::new(tempo);
+        made.store.restore(kept);
+        made
+    }
+
+    /// What outlives the program: the newest data of the metrics that these alarms watch.
+    pub fn keep(&self, alarms: &Alarms) -> KeptMetrics {
+        self.store.keep(alarms)
     }
 
     /// One API call. Input and output have the shapes of the API model; timestamps go out as epoch

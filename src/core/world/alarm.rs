@@ -10,6 +10,7 @@ mod rule;
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::world::ApiError;
 
@@ -33,7 +34,7 @@ const REASON_CHARS_MAX: usize = 1_023;
 const REASON_DATA_CHARS_MAX: usize = 4_000;
 
 /// One alarm: its configuration and its present state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Alarm {
     /// The configuration as last put.
     pub spec: AlarmSpec,
@@ -75,8 +76,19 @@ impl Alarm {
     }
 }
 
+/// What was done to an alarm's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ConfigurationChange {
+    /// It was put for the first time.
+    Created,
+    /// It was put again, or its actions were switched.
+    Updated,
+    /// It was taken away.
+    Deleted,
+}
+
 /// What a history item tells.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HistoryEvent {
     /// `StateUpdate`: the value changed.
     State {
@@ -98,13 +110,13 @@ pub enum HistoryEvent {
     },
     /// `ConfigurationUpdate`: created, updated or deleted.
     Configuration {
-        /// `created`, `updated` or `deleted`.
-        change: &'static str,
+        /// Which one.
+        change: ConfigurationChange,
     },
 }
 
 /// One item of an alarm's history.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HistoryItem {
     /// When it happened.
     pub at: Timestamp,
@@ -172,7 +184,7 @@ impl From<AlarmError> for ApiError {
 }
 
 /// All alarms of one region, by name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Alarms {
     arn_prefix: String,
     by_name: BTreeMap<String, Alarm>,
@@ -253,14 +265,14 @@ impl Alarms {
             Some(alarm) => {
                 alarm.spec = spec;
                 alarm.configured_at = now;
-                "updated"
+                ConfigurationChange::Updated
             }
             None if full => return Err(AlarmError::TooMany),
             None => {
                 self.deleted.retain(|deleted| *deleted != name);
                 let arn = format!("{}{name}", self.arn_prefix);
                 self.by_name.insert(name.clone(), new_alarm(now, spec, arn));
-                "created"
+                ConfigurationChange::Created
             }
         };
         self.remember(now, &name, HistoryEvent::Configuration { change });
@@ -321,7 +333,11 @@ impl Alarms {
         }
         for name in names {
             if self.by_name.contains_key(name) {
-                self.remember(now, name, HistoryEvent::Configuration { change: "deleted" });
+                self.remember(
+                    now,
+                    name,
+                    HistoryEvent::Configuration { change: ConfigurationChange::Deleted },
+                );
                 self.by_name.remove(name);
                 self.deleted.push_back(name.clone());
             }
@@ -342,7 +358,11 @@ impl Alarms {
             {
                 alarm.spec.actions_enabled = enabled;
                 alarm.configured_at = now;
-                self.remember(now, name, HistoryEvent::Configuration { change: "updated" });
+                self.remember(
+                    now,
+                    name,
+                    HistoryEvent::Configuration { change: ConfigurationChange::Updated },
+                );
             }
         }
     }
@@ -514,7 +534,7 @@ mod tests {
         assert!(matches!(
             changes[..],
             [
-                (_, HistoryEvent::Configuration { change: "created" }),
+                (_, HistoryEvent::Configuration { change: ConfigurationChange::Created }),
                 (_, HistoryEvent::State { from: AlarmState::InsufficientData, to: AlarmState::Alarm, .. })
             ]
         ));
@@ -590,7 +610,7 @@ mod tests {
         assert_eq!(alarms.history("a").count(), HISTORY_MAX);
         alarms.delete(at(2_000), &["a".to_owned()]).unwrap();
         let last = alarms.history("a").next_back().unwrap();
-        assert_eq!(last.event, HistoryEvent::Configuration { change: "deleted" });
+        assert_eq!(last.event, HistoryEvent::Configuration { change: ConfigurationChange::Deleted });
         for number in 0..=DELETED_HISTORIES_MAX {
             let name = format!("b{number}");
             alarms.put(at(3_000), metric(&name)).unwrap();

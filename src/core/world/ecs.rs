@@ -16,6 +16,7 @@ mod tasks;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 pub use shapes::{
     Cluster, CreateService, CreateTaskSet, Deployment, DeploymentController, Failure, Launch, LoadBalancer,
@@ -37,7 +38,7 @@ use super::tuning::Tuning;
 const TAGS_PER_RESOURCE: usize = 50;
 
 /// All of ECS in one region.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ecs {
     account: String,
     region: String,

@@ -17,6 +17,7 @@ mod target;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 pub use shapes::{
     Action, Attribute, AvailabilityZone, CreateListener, CreateLoadBalancer, CreateRule, CreateTargetGroup,
@@ -38,7 +39,7 @@ use super::tuning::Tuning;
 use super::watched::Watched;
 
 /// All load balancing of one region.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Elb {
     account: String,
     region: String,

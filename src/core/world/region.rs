@@ -5,6 +5,7 @@ mod happenings;
 mod typed;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ecs::{Around, Ecs};
@@ -18,8 +19,10 @@ use super::{Address, Api, ApiError, ProbeOrder, Routing, TaskOrder};
 const HAPPENINGS_PER_ADVANCE: usize = 100_000;
 
 /// One AWS region of one account.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Region {
+    /// How the program that runs now wants it, not the one that saved it.
+    #[serde(skip)]
     tuning: Tuning,
     ids: Ids,
     ecs: Ecs,
@@ -139,6 +142,18 @@ impl Region {
     /// A task stopped: as ordered, or by itself, in which case it is replaced.
     pub fn task_stopped(&mut self, now: Timestamp, task: &str, exit_code: Option<i32>, reason: &str) {
         self.on_ecs(now, |ecs, around| ecs.task_stopped(task, exit_code, reason, around));
+    }
+
+    /// The same region for a program that just started: it behaves as `tuning` says from now on.
+    #[must_use]
+    pub fn tuned(self, tuning: Tuning) -> Self {
+        Self { tuning, ..self }
+    }
+
+    /// Whatever ran the tasks is gone, and all of them with it. They stop for this reason and are replaced
+    /// at once: nobody's application failed, so no delay between replacements grows.
+    pub fn tasks_lost(&mut self, now: Timestamp, reason: &str) {
+        self.on_ecs(now, |ecs, around| ecs.tasks_lost(reason, around));
     }
 
     /// Targets that a real runtime should probe, at their pace.

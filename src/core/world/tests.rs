@@ -2,6 +2,7 @@
 
 mod ecs;
 mod elb;
+mod kept;
 mod runtime;
 mod scale;
 mod walk;

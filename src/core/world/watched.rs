@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Deref};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::wire::pairs;
 
 #[cfg(test)]
 thread_local! {
@@ -22,11 +25,17 @@ fn count_look() {
 }
 
 /// See the module.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "K: Serialize, V: Serialize",
+    deserialize = "K: Deserialize<'de>, V: Deserialize<'de>"
+))]
 pub(super) struct Watched<K: Ord, V> {
+    #[serde(with = "pairs")]
     items: BTreeMap<K, V>,
     touched: BTreeSet<K>,
     due: BTreeSet<(Timestamp, K)>,
+    #[serde(with = "pairs")]
     due_of: BTreeMap<K, Timestamp>,
 }
 

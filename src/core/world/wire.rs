@@ -13,17 +13,23 @@ use super::ApiError;
 
 /// Serialises an instant as epoch seconds with milliseconds, as the JSON protocols do.
 pub(super) mod epoch {
-    use super::{Serialize, Serializer, Timestamp};
+    use super::{Deserialize, Deserializer, Error, Serialize, Serializer, Timestamp};
 
     #[expect(clippy::cast_precision_loss, reason = "epoch milliseconds are far below 2^53")]
     pub(in super::super) fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
         (at.as_millisecond() as f64 / 1000.0).serialize(to)
     }
+
+    #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and the instant is checked")]
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        let millis = (f64::deserialize(from)? * 1000.0).round() as i64;
+        Timestamp::from_millisecond(millis).map_err(D::Error::custom)
+    }
 }
 
 /// As [`epoch`], for an instant that may not have come yet.
 pub(super) mod epoch_option {
-    use super::{Serializer, Timestamp};
+    use super::{Deserializer, Serializer, Timestamp};
 
     #[expect(clippy::ref_option, reason = "the signature that serde's `with` calls")]
     pub(in super::super) fn serialize<S: Serializer>(
@@ -34,6 +40,56 @@ pub(super) mod epoch_option {
             Some(at) => super::epoch::serialize(at, to),
             None => to.serialize_none(),
         }
+    }
+
+    /// For a member that is left out when it is `None`.
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        super::epoch::deserialize(from).map(Some)
+    }
+}
+
+/// A map whose keys are no text, as a list of pairs: the keys of a JSON object are text.
+pub(super) mod pairs {
+    use std::collections::BTreeMap;
+
+    use super::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(in super::super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(map)
+    }
+
+    pub(in super::super) fn deserialize<'de, K, V, D>(from: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(from)?.into_iter().collect())
+    }
+}
+
+/// A shared value, written out where it is used; reading makes a copy for each user.
+pub(super) mod shared {
+    use std::sync::Arc;
+
+    use super::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(in super::super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Arc<T>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_ref().serialize(to)
+    }
+
+    pub(in super::super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(from).map(Arc::new)
     }
 }
 

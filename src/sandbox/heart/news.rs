@@ -63,6 +63,11 @@ impl Core {
         }
     }
 
+    /// Takes the alarms' states as known: they were told before the program started.
+    pub(super) fn take_note_of_alarms(&mut self) {
+        self.changed_alarms();
+    }
+
     fn changed_alarms(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         for alarm in self.alarms.iter() {

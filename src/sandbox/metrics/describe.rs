@@ -14,8 +14,8 @@ use super::{
 use crate::world::{
     ApiError,
     alarm::{
-        Alarm, AlarmKind, AlarmState, Alarms, HistoryEvent, HistoryItem, MetricCondition, MetricQuery,
-        MetricStat, QuerySource, Watched,
+        Alarm, AlarmKind, AlarmState, Alarms, ConfigurationChange, HistoryEvent, HistoryItem,
+        MetricCondition, MetricQuery, MetricStat, QuerySource, Watched,
     },
 };
 
@@ -328,12 +328,12 @@ fn show_item(entry: &Entry<'_>) -> Value {
             )
         }
         HistoryEvent::Configuration { change } => {
-            let kind = match *change {
-                "created" => "Create",
-                "deleted" => "Delete",
-                _ => "Update",
+            let (kind, done) = match change {
+                ConfigurationChange::Created => ("Create", "created"),
+                ConfigurationChange::Updated => ("Update", "updated"),
+                ConfigurationChange::Deleted => ("Delete", "deleted"),
             };
-            (format!("Alarm \"{}\" {change}", entry.name), json!({ "version": "1.0", "type": kind }))
+            (format!("Alarm \"{}\" {done}", entry.name), json!({ "version": "1.0", "type": kind }))
         }
     };
     json!({

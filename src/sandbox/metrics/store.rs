@@ -4,10 +4,14 @@
 //! minute (and of their second, for `StorageResolution` 1) and are never kept one by one. Everything
 //! is bounded: metrics by count, slots by age, distributions by their number of bins.
 
+mod kept;
+
 use std::{collections::BTreeMap, ops::Range};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
+pub use self::kept::KeptMetrics;
 use super::Tempo;
 use crate::world::alarm::MetricStat;
 
@@ -107,7 +111,7 @@ impl Statistic {
 }
 
 /// Summary of all samples of one stretch of time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
     count: f64,
     sum: f64,
@@ -206,7 +210,7 @@ fn value_of(bin: u64) -> f64 {
     f64::from_bits(bits << MANTISSA_BITS_DROPPED)
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Series {
     minutes: BTreeMap<i64, Slot>,
     seconds: BTreeMap<i64, Slot>,
@@ -229,7 +233,7 @@ impl Series {
 }
 
 /// One metric as `ListMetrics` shows it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     /// Dimension name to value.
     pub dimensions: BTreeMap<String, String>,

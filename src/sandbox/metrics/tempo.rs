@@ -7,6 +7,7 @@
 //! speeds that do not divide 60 stay exact.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds per second.
 const NANOS: i128 = 1_000_000_000;
@@ -14,7 +15,7 @@ const NANOS: i128 = 1_000_000_000;
 const SPEED_MAX: u32 = 100_000;
 
 /// How many API seconds pass in one real second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tempo {
     /// 1 is real time; never 0.
     speed: u32,

@@ -21,6 +21,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
+mod restart;
+
 fn forward(blue: (&str, i32), green: (&str, i32)) -> Action {
     let group =
         |(arn, weight): (&str, i32)| TargetGroupTuple::builder().target_group_arn(arn).weight(weight).build();

@@ -36,7 +36,7 @@ impl AlarmState {
 }
 
 /// How a datapoint is compared with the threshold. The anomaly-detection operators are not here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Comparison {
     /// `GreaterThanOrEqualToThreshold`
     GreaterOrEqual,
@@ -69,7 +69,7 @@ impl Comparison {
 }
 
 /// What a missing datapoint counts as (`aws-facts.md` §3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MissingData {
     /// As nothing: `INSUFFICIENT_DATA` once all are missing. The default.
     Missing,
@@ -102,7 +102,7 @@ impl MissingData {
 }
 
 /// One metric and the statistic taken of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MetricStat {
     /// For example `AWS/ApplicationELB`.
     pub namespace: String,
@@ -119,7 +119,7 @@ pub struct MetricStat {
 }
 
 /// One entry of `Metrics` or `MetricDataQueries`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MetricQuery {
     /// Name under which expressions refer to it.
     pub id: String,
@@ -142,7 +142,7 @@ impl MetricQuery {
 }
 
 /// Where the numbers of a query come from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum QuerySource {
     /// A stored metric.
     Stat(MetricStat),
@@ -156,7 +156,7 @@ pub enum QuerySource {
 }
 
 /// What a metric alarm looks at.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Watched {
     /// One metric, given by the flat fields of `PutMetricAlarm`.
     Metric(MetricStat),
@@ -165,7 +165,7 @@ pub enum Watched {
 }
 
 /// When a metric alarm fires.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MetricCondition {
     /// The metric or the expression.
     pub watched: Watched,
@@ -202,7 +202,7 @@ impl MetricCondition {
 const DEFAULT_PERIOD_SECS: u32 = 60;
 
 /// What makes an alarm change its state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AlarmKind {
     /// A metric against a threshold.
     Metric(MetricCondition),
@@ -217,7 +217,7 @@ pub enum AlarmKind {
 }
 
 /// What a caller puts: everything of an alarm that is configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AlarmSpec {
     /// Exact, case-sensitive name.
     pub name: String,

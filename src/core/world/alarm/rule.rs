@@ -3,6 +3,7 @@
 //!
 //! `AT_LEAST` is refused by name rather than misread.
 
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt};
 
 use super::AlarmState;
@@ -15,7 +16,8 @@ const NESTING_MAX: usize = 64;
 pub const CHILDREN_MAX: usize = 100;
 
 /// A parsed rule together with the text it came from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Rule {
     text: String,
     root: Node,
@@ -58,6 +60,20 @@ pub enum RuleError {
         /// Characters before it.
         at: usize,
     },
+}
+
+impl TryFrom<String> for Rule {
+    type Error = RuleError;
+
+    fn try_from(text: String) -> Result<Self, RuleError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Rule> for String {
+    fn from(rule: Rule) -> Self {
+        rule.text
+    }
 }
 
 impl Rule {

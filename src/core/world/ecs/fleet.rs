@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::Around;
 use super::scheduler::StoredService;
@@ -24,7 +25,7 @@ pub(super) type Key = (String, String);
 const ROUNDS_MAX: usize = 16;
 
 /// See the module.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Fleet {
     services: Watched<Key, StoredService>,
     /// Task ARN to the task's service and its place there.

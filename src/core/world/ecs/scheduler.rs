@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::task::{Progress, StoredTask};
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::world::elb::{Elb, Health};
 use crate::world::tuning::Tuning;
+use crate::world::wire::shared;
 
 /// Events that `DescribeServices` shows (`aws-facts.md` §1.11).
 const EVENTS_MAX: usize = 100;
@@ -24,13 +26,13 @@ const RESTART_DELAY_MIN: SignedDuration = SignedDuration::from_secs(1);
 const STOPPED_MAX: usize = 500;
 
 /// Who replaces a service's tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Controller {
     Ecs,
     External,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Stability {
     /// Some condition does not hold, or a call just changed the set.
     Unsettled,
@@ -40,7 +42,7 @@ pub(super) enum Stability {
 }
 
 /// A task set; also a deployment of an ECS-controlled service, which works the same way inside.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct StoredSet {
     pub(super) id: String,
     pub(super) arn: String,
@@ -48,6 +50,7 @@ pub(super) struct StoredSet {
     pub(super) external_id: Option<String>,
     pub(super) launch: Launch,
     pub(super) scale: Scale,
+    #[serde(with = "shared")]
     pub(super) template: Arc<Template>,
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
@@ -117,7 +120,7 @@ impl StoredSet {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct StoredService {
     pub(super) name: String,
     pub(super) arn: String,

@@ -351,7 +351,7 @@ pub struct Deployment {
 }
 
 /// An event of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceEvent {
     /// UUID.
@@ -438,7 +438,7 @@ pub struct RegisterTaskDefinition {
 }
 
 /// A task definition as described.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskDefinition {
     /// ARN with revision.
@@ -455,7 +455,7 @@ pub struct TaskDefinition {
     #[serde(with = "epoch")]
     pub registered_at: Timestamp,
     /// When it was deregistered.
-    #[serde(with = "epoch_option", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "epoch_option", default, skip_serializing_if = "Option::is_none")]
     pub deregistered_at: Option<Timestamp>,
     /// Everything else, as given.
     #[serde(flatten)]

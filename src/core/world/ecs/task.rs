@@ -5,15 +5,17 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::task_definition::{Behaviour, Template};
 use super::{StopCode, Task};
 use crate::world::elb::{Elb, Prober};
 use crate::world::tuning::Tuning;
+use crate::world::wire::shared;
 use crate::world::{Address, TaskOrder};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Progress {
     Pending,
     Running,
@@ -24,14 +26,14 @@ pub(super) enum Progress {
     Stopped,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct StopOrder {
     pub(super) at: Timestamp,
     pub(super) reason: String,
     pub(super) code: StopCode,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct StoredTask {
     pub(super) arn: String,
     /// The task set's or deployment's id.
@@ -39,6 +41,7 @@ pub(super) struct StoredTask {
     pub(super) progress: Progress,
     /// How the model runs it; `None` when a real process does.
     modelled: Option<Behaviour>,
+    #[serde(with = "shared")]
     pub(super) template: Arc<Template>,
     /// Target group to register in.
     pub(super) target_group: Option<String>,
@@ -181,6 +184,16 @@ impl StoredTask {
         self.exit_code = exit_code;
         self.stopped_at = Some(now);
         self.due = Some(now + tuning.stopped_retention);
+    }
+
+    /// STOPPED because what ran it is gone. A stop that was ordered before keeps its reason.
+    pub(super) fn lost(&mut self, now: Timestamp, reason: &str, elb: &mut Elb, tuning: &Tuning) {
+        if self.is_stopped() {
+            return;
+        }
+        let code = StopCode::ServiceSchedulerInitiated;
+        self.stop.get_or_insert_with(|| StopOrder { at: now, reason: reason.to_owned(), code });
+        self.stopped(now, None, reason, elb, tuning);
     }
 
     pub(super) fn due(&self) -> Option<Timestamp> {

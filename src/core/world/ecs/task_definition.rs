@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Ecs, LoadBalancer, RegisterTaskDefinition, TaskDefinition, client, invalid};
@@ -11,7 +12,7 @@ use crate::world::ApiError;
 use crate::world::tuning::{Runtime, Tuning};
 
 /// What a running task takes from its task definition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Template {
     pub(super) task_definition_arn: String,
     /// `family:revision`.
@@ -28,7 +29,7 @@ pub(super) struct Template {
 }
 
 /// How the tasks that the model runs behave: `POINTSMAN_SIM` in the environment of the container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Behaviour {
     /// `ghost`, or any other value: starts and passes its health checks.
     Sound,

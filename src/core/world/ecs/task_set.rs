@@ -1,6 +1,7 @@
 //! Task sets of services with the EXTERNAL deployment controller.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::scheduler::{Controller, Stability, StoredService, StoredSet};
 use super::{
@@ -14,7 +15,7 @@ use crate::world::elb::Elb;
 const TOKENS_MAX: usize = 1_000;
 
 /// What a client token was used for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct TokenUse {
     request: CreateTaskSet,
     set: String,

@@ -140,6 +140,17 @@ impl Ecs {
         true
     }
 
+    /// Every task that has not stopped yet stops now, through no fault of its own.
+    pub(in crate::world) fn tasks_lost(&mut self, reason: &str, around: &mut Around<'_>) {
+        let Around { now, elb, tuning, .. } = around;
+        for key in self.services.keys().cloned().collect::<Vec<_>>() {
+            let Some(service) = self.services.get_mut(&key) else { continue };
+            for task in service.tasks.values_mut() {
+                task.lost(*now, reason, elb, tuning);
+            }
+        }
+    }
+
     /// Target group and address of a task that has both.
     pub(in crate::world) fn target_of(&self, task: &str) -> Option<(String, Address)> {
         let (_, task) = self.services.task(task)?;

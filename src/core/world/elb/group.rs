@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::load_balancer::listed;
 use super::target::{Health, Pace, Prober, Target};
@@ -12,6 +13,7 @@ use super::{
     load_balancer_not_found, validation,
 };
 use crate::world::tuning::{Runtime, Tuning};
+use crate::world::wire::pairs;
 use crate::world::{Address, ApiError, ProbeOrder};
 
 /// Attributes that every target group has, with AWS's defaults.
@@ -34,10 +36,11 @@ const ATTRIBUTES: [(&str, &str); 14] = [
 /// Targets of one group (`ELBv2` quota).
 const TARGETS_PER_GROUP: usize = 1_000;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct StoredGroup {
     pub(super) shape: TargetGroup,
     attributes: BTreeMap<String, String>,
+    #[serde(with = "pairs")]
     pub(super) targets: BTreeMap<Address, Target>,
     in_use: bool,
 }

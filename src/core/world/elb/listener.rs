@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rule::StoredRule;
@@ -14,7 +15,7 @@ use crate::world::ApiError;
 /// Members of a listener that the model keeps without reading them.
 const KEPT: [&str; 4] = ["Certificates", "SslPolicy", "AlpnPolicy", "MutualAuthentication"];
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct StoredListener {
     pub(super) shape_arn: String,
     pub(super) load_balancer: String,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
@@ -26,7 +27,7 @@ const ATTRIBUTES: [(&str, &str); 12] = [
     ("routing.http2.enabled", "true"),
 ];
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct StoredLoadBalancer {
     pub(super) shape: LoadBalancer,
     pub(super) attributes: BTreeMap<String, String>,

@@ -1,5 +1,6 @@
 //! Rules: priorities, conditions, and the replacement of whole action lists.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
@@ -13,7 +14,7 @@ const RULES_PER_LOAD_BALANCER: usize = 100;
 /// Largest priority.
 const PRIORITY_MAX: u32 = 50_000;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct StoredRule {
     pub(super) arn: String,
     pub(super) listener: String,

@@ -54,7 +54,7 @@ pub struct CreateLoadBalancer {
 }
 
 /// A load balancer as described.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct LoadBalancer {
     /// ARN.
@@ -87,7 +87,7 @@ pub struct LoadBalancer {
 }
 
 /// State of a load balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct LoadBalancerState {
     /// `active`.
@@ -95,7 +95,7 @@ pub struct LoadBalancerState {
 }
 
 /// A zone that a load balancer is in.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct AvailabilityZone {
     /// Zone, for example `eu-west-1a`.
@@ -399,7 +399,7 @@ pub struct ModifyTargetGroup {
 }
 
 /// A target group as described.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct TargetGroup {
     /// ARN.

@@ -1,12 +1,13 @@
 //! One registered target and its health, driven by probes (`aws-facts.md` §2).
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::TargetHealth;
 use crate::world::tuning::Tuning;
 
 /// What the load balancer knows about a target.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(in crate::world) enum Health {
     /// Registered, and not probed before this instant.
     Registering(Timestamp),
@@ -55,7 +56,7 @@ impl Health {
 }
 
 /// Who probes a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(in crate::world) enum Prober {
     /// The model: the application passes its probes, or fails them when it is sick.
     Model {
@@ -74,7 +75,7 @@ pub(super) struct Pace {
     pub(super) unhealthy_after: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Target {
     pub(super) health: Health,
     /// Probes in a row that speak against the present state.

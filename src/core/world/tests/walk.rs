@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::Scene;
+use super::kept::read_back;
 use crate::world::ecs::{Scale, StabilityStatus, TaskFilter, TaskSet, TaskSetStatus, UpdateService};
 
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +146,7 @@ proptest! {
             }
             check(&mut scene);
         }
+        prop_assert_eq!(&read_back(&scene.region), &scene.region, "it can be written and read back");
         scene.settle(7200);
         check(&mut scene);
         for set in sets(&mut scene) {

@@ -29,8 +29,15 @@ impl Place {
             Tuning { runtime: Runtime::External, steady_lag: SignedDuration::ZERO, ..Tuning::default() };
         let faults = Arc::new(Faults::new("111122223333"));
         let weather = Arc::new(Weather::new(Conditions::of(Profile::Calm)));
-        let heart =
-            Heart::new(("111122223333", "eu-central-1"), tuning, 1, faults, weather, Arc::clone(&messages));
+        let heart = Heart::new(
+            ("111122223333", "eu-central-1"),
+            tuning,
+            1,
+            faults,
+            weather,
+            Arc::clone(&messages),
+            None,
+        );
         Self { heart, messages }
     }
 
