@@ -79,12 +79,17 @@ fn read<T: for<'de> Deserialize<'de>>(input: Value) -> Result<T, ApiError> {
     request(input, "InvalidParameterException")
 }
 
+/// `json!` would copy the values.
+fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
 fn one<T: Serialize>(member: &str, item: &T) -> Result<Value, ApiError> {
-    Ok(json!({ member: response(item)? }))
+    Ok(object([(member, response(item)?)]))
 }
 
 fn listed<T: Serialize, F: Serialize>(member: &str, found: &(Vec<T>, Vec<F>)) -> Result<Value, ApiError> {
-    Ok(json!({ member: response(&found.0)?, "failures": response(&found.1)? }))
+    Ok(object([(member, response(&found.0)?), ("failures", response(&found.1)?)]))
 }
 
 impl Ecs {

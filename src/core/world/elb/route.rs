@@ -1,5 +1,7 @@
 //! The snapshot of listeners and targets from which the data plane routes.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::group::StoredGroup;
@@ -12,9 +14,12 @@ use crate::world::{Address, GroupRoute, ListenerRoute, RouteTarget, Routing, Rul
 impl Elb {
     /// Every listener with its rules in priority order, and every group with its routable targets.
     pub(in crate::world) fn routing(&self) -> Routing {
+        let mut rules_of: BTreeMap<&str, Vec<&StoredRule>> = BTreeMap::new();
+        for rule in self.rules.values() {
+            rules_of.entry(&rule.listener).or_default().push(rule);
+        }
         let listeners = self.listeners.values().map(|listener| {
-            let mut rules: Vec<&StoredRule> =
-                self.rules.values().filter(|rule| rule.listener == listener.shape_arn).collect();
+            let mut rules = rules_of.remove(listener.shape_arn.as_str()).unwrap_or_default();
             rules.sort_by_key(|rule| rule.order());
             let load_balancer = self.load_balancers.get(&listener.load_balancer);
             ListenerRoute {
