@@ -22,6 +22,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use region::Region;
@@ -77,8 +78,20 @@ pub struct ListenerRoute {
     pub load_balancer: String,
     /// Port as created by the user.
     pub port: u16,
+    /// What it takes.
+    pub transport: Transport,
     /// Rules by priority; the default action comes last, with no condition.
     pub rules: Vec<RuleRoute>,
+}
+
+/// What a listener takes from its clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// HTTP requests, each routed on its own: an Application Load Balancer.
+    #[default]
+    Http,
+    /// TCP connections, each routed as a whole by the default rule: a Network Load Balancer.
+    Tcp,
 }
 
 /// One rule: conditions that must all hold, and where its requests go.
@@ -107,6 +120,19 @@ pub enum Condition {
     Query(Vec<(Option<String>, String)>),
     /// Source addresses in CIDR form.
     SourceIp(Vec<String>),
+    /// Regular expressions on a path, a host or the values of a header.
+    Regex(RegexSubject, Vec<String>),
+}
+
+/// What a regular expression is matched against.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RegexSubject {
+    /// The path, without the query.
+    Path,
+    /// The host name.
+    Host,
+    /// The values of this header.
+    Header(String),
 }
 
 /// Where matching requests go.
@@ -142,13 +168,26 @@ pub enum RouteTarget {
 pub struct GroupRoute {
     /// Short dimension name, `targetgroup/name/id`.
     pub dimension: String,
-    /// Addresses that get new requests: the healthy ones, or all registered ones when none is
+    /// Addresses that get new requests: the healthy ones, or all registered ones when too few are
     /// healthy (the load balancer fails open, `aws-facts.md` §2). Empty means HTTP 503.
     pub targets: Vec<Address>,
     /// Healthy and unhealthy counts for the metrics.
     pub healthy: u32,
     /// See `healthy`.
     pub unhealthy: u32,
+    /// Those of `targets` that entered slow start mode, some of them perhaps long ago.
+    pub slow: Vec<SlowStart>,
+}
+
+/// A target in slow start mode: its share of the group's requests grows linearly from nothing to the full one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SlowStart {
+    /// The target.
+    pub target: Address,
+    /// When it entered the mode, by the region's clock.
+    pub since: Timestamp,
+    /// Length of the mode in seconds of the region's clock.
+    pub secs: u32,
 }
 
 /// A target's address.
@@ -188,12 +227,24 @@ pub struct ProbeOrder {
     pub group: String,
     /// Target to probe.
     pub target: Address,
-    /// Path with query.
-    pub path: String,
+    /// What is asked and what counts as healthy.
+    pub check: ProbeCheck,
     /// Between two probes.
     pub interval_ms: u64,
     /// For one probe.
     pub timeout_ms: u64,
-    /// Inclusive ranges of status codes that count as healthy.
-    pub matcher: Vec<(u16, u16)>,
+}
+
+/// What a health check does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ProbeCheck {
+    /// An HTTP request.
+    Http {
+        /// Path with query.
+        path: String,
+        /// Inclusive ranges of status codes that count as healthy.
+        matcher: Vec<(u16, u16)>,
+    },
+    /// A TCP connection is made; that it is accepted counts as healthy.
+    Connect,
 }

@@ -1,6 +1,6 @@
 //! The data plane of the sandbox: turns the region model's plain-data orders into real things on
-//! 127.0.0.1. Listeners become HTTP reverse proxies, task orders become servers or processes, probe
-//! orders become HTTP health checks.
+//! 127.0.0.1. Listeners become reverse proxies for HTTP or TCP, task orders become servers or processes, probe
+//! orders become health checks.
 //!
 //! It decides nothing that AWS's control plane decides: it has no thresholds, no scheduling and no
 //! target registration. Orders come in, events go out; the model in between is the caller's. It opens
@@ -15,10 +15,12 @@ pub mod wildcard;
 
 mod app;
 mod command;
+mod flow;
 mod listeners;
 mod proxy;
 mod report;
 mod rules;
+mod slow;
 mod table;
 mod upstream;
 

@@ -138,24 +138,26 @@ class Aws:
             UnhealthyThresholdCount=2,
         )
         arguments.update(given)
+        # None takes a member away.
+        arguments = {member: value for member, value in arguments.items() if value is not None}
         arn = self.elb.create_target_group(**arguments)["TargetGroups"][0]["TargetGroupArn"]
         self.after(self.elb.delete_target_group, TargetGroupArn=arn)
         return arn
 
-    def load_balancer(self) -> str:
-        """An Application Load Balancer; its ARN."""
-        answer = self.elb.create_load_balancer(
-            Name=self.name("lb"), Type="application", Scheme="internal", Subnets=SUBNETS
-        )
+    def load_balancer(self, kind: str = "application") -> str:
+        """A load balancer of this type; its ARN."""
+        answer = self.elb.create_load_balancer(Name=self.name("lb"), Type=kind, Scheme="internal", Subnets=SUBNETS)
         arn = answer["LoadBalancers"][0]["LoadBalancerArn"]
         self.after(self.elb.delete_load_balancer, LoadBalancerArn=arn)
         return arn
 
-    def listener(self, load_balancer: str, actions: Optional[list] = None) -> tuple[str, int]:
+    def listener(
+        self, load_balancer: str, actions: Optional[list] = None, protocol: str = "HTTP"
+    ) -> tuple[str, int]:
         """A listener on a free port; its ARN and the port. Without actions it answers 404."""
         port = free_port()
         answer = self.elb.create_listener(
-            LoadBalancerArn=load_balancer, Protocol="HTTP", Port=port, DefaultActions=actions or fixed(404)
+            LoadBalancerArn=load_balancer, Protocol=protocol, Port=port, DefaultActions=actions or fixed(404)
         )
         arn = answer["Listeners"][0]["ListenerArn"]
         self.after(self.elb.delete_listener, ListenerArn=arn)

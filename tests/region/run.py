@@ -29,7 +29,7 @@ from aws import Aws, Endpoint  # noqa: E402
 from suite import NEEDS, Case, Failed  # noqa: E402
 
 #: Asked unless other files are named.
-FILES = ("ecs", "elbv2", "balancing", "cloudwatch", "dynamodb", "functions", "messages", "protocols")
+FILES = ("ecs", "elbv2", "elbv2_limits", "network", "balancing", "cloudwatch", "dynamodb", "functions", "messages", "protocols")
 #: How many times faster than AWS the sandbox goes: a period of 60 s takes 1 s.
 SPEED = 60
 

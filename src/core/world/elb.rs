@@ -4,6 +4,8 @@
 //! Every function checks before it changes anything: a refused call leaves the region as it was.
 
 mod action;
+mod answer;
+mod attributes;
 mod condition;
 mod dispatch;
 mod group;
@@ -13,12 +15,14 @@ mod route;
 mod rule;
 mod shapes;
 mod target;
+mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use condition::regex_bytes;
 pub use shapes::{
     Action, Attribute, AvailabilityZone, CreateListener, CreateLoadBalancer, CreateRule, CreateTargetGroup,
     ForwardConfig, HealthCheckInput, Listener, LoadBalancer, LoadBalancerState, Matcher, ModifyListener,

@@ -173,7 +173,7 @@ impl Region {
     ) {
         self.advance(now);
         // Most probes confirm what is known; only a change concerns the scheduler.
-        if self.elb.probed(group, target, healthy, detail, &self.tuning) {
+        if self.elb.probed(group, target, healthy, detail, now, &self.tuning) {
             self.settle(now);
         }
     }

@@ -2,6 +2,9 @@
 
 mod ecs;
 mod elb;
+mod elb_attributes;
+mod elb_network;
+mod elb_rules;
 mod kept;
 mod runtime;
 mod scale;

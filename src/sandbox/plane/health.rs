@@ -1,8 +1,9 @@
-//! Carries out health checks: real HTTP requests on fresh connections, at each order's own pace.
+//! Carries out health checks: real HTTP requests or bare connections, always fresh ones, at each order's own pace.
 //!
 //! It reports every single result. Thresholds and target states are the model's.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::PlaneEvent;
 use super::report::Reporter;
 use super::upstream::loopback;
-use crate::world::{Address, ProbeOrder};
+use crate::world::{Address, ProbeCheck, ProbeOrder};
 
 /// However fast the sandbox's clock runs, a target is not probed more often.
 const INTERVAL_MIN: Duration = Duration::from_millis(20);
@@ -99,7 +100,7 @@ async fn probe_forever(order: &ProbeOrder, reporter: &Reporter, speed: f64) {
     loop {
         turns.tick().await;
         let verdict = match timeout(limit, probe(order)).await {
-            Ok(Some(status)) => judge(status, &order.matcher),
+            Ok(Some(verdict)) => verdict,
             Ok(None) => Err("Health checks failed".to_owned()),
             Err(_) => Err("Request timed out".to_owned()),
         };
@@ -128,12 +129,22 @@ fn judge(status: StatusCode, matcher: &[(u16, u16)]) -> Result<(), String> {
     }
 }
 
-/// One health check; `None` when the target gave no HTTP response at all.
-async fn probe(order: &ProbeOrder) -> Option<StatusCode> {
+/// One health check; `None` when the target took no connection or gave no HTTP response at all.
+async fn probe(order: &ProbeOrder) -> Option<Result<(), String>> {
     let address = loopback(&order.target)?;
     let stream = TcpStream::connect(address).await.ok()?;
+    match &order.check {
+        ProbeCheck::Connect => Some(Ok(())),
+        ProbeCheck::Http { path, matcher } => {
+            ask(stream, address, path).await.map(|status| judge(status, matcher))
+        }
+    }
+}
+
+/// One HTTP request; `None` without a response.
+async fn ask(stream: TcpStream, address: SocketAddr, path: &str) -> Option<StatusCode> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let path: Uri = order.path.parse().ok()?;
+    let path: Uri = path.parse().ok()?;
     let request = Request::get(path)
         .header(header::HOST, address.to_string())
         .header(header::USER_AGENT, "ELB-HealthChecker/2.0")

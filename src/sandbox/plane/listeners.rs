@@ -4,7 +4,7 @@
 //! connection belongs to one node and sees the routing as far as that node knows it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,18 +12,19 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::flow;
 use super::metrics::AlbMetrics;
 use super::proxy::{ProxySettings, Session};
 use super::report::Reporter;
 use super::table::Table;
 use super::{ListenerEvent, PlaneEvent, PlaneSettings};
-use crate::world::Routing;
+use crate::world::{ListenerRoute, Routing, Transport};
 
 /// Open client connections of one listener; further ones wait in the accept queue.
 const CONNECTIONS_MAX: usize = 8192;
@@ -66,6 +67,8 @@ impl Way {
 pub(super) struct Nodes {
     nodes: Vec<Node>,
     propagation_millis: AtomicU64,
+    /// Of the region's clock.
+    speed: f64,
 }
 
 impl Nodes {
@@ -76,6 +79,7 @@ impl Nodes {
         let nodes = Self {
             nodes: (0..settings.nodes.get()).map(node).collect(),
             propagation_millis: AtomicU64::new(0),
+            speed: settings.speed,
         };
         nodes.set_propagation(settings.propagation);
         nodes
@@ -118,7 +122,7 @@ impl Nodes {
             let mut way = Self::way(node);
             way.advance(now);
             let table = compiled.entry(way.arrived.version).or_insert_with(|| {
-                *latest = Arc::new(Table::compile(&way.arrived, newest, latest, metrics));
+                *latest = Arc::new(Table::compile(&way.arrived, newest, latest, metrics, self.speed));
                 Arc::clone(latest)
             });
             node.table.send_replace(Arc::clone(table));
@@ -226,7 +230,7 @@ impl Listeners {
             let event = match bound {
                 Ok((local_port, socket)) => {
                     failed.remove(&route.arn);
-                    open.insert(route.arn.clone(), self.serve(&route.arn, local_port, socket));
+                    open.insert(route.arn.clone(), self.serve(route, local_port, socket));
                     ListenerEvent::Open { listener: route.arn.clone(), port: route.port, local_port }
                 }
                 Err(reason) => {
@@ -241,10 +245,11 @@ impl Listeners {
         }
     }
 
-    fn serve(&self, arn: &str, local_port: u16, socket: TcpListener) -> Open {
+    fn serve(&self, route: &ListenerRoute, local_port: u16, socket: TcpListener) -> Open {
         let stop = self.shutdown.child_token();
         let acceptor = Acceptor {
-            listener: arn.into(),
+            listener: route.arn.as_str().into(),
+            transport: route.transport,
             proxy: self.proxy.clone(),
             client_idle: self.settings.client_idle_timeout,
             nodes: Arc::clone(&self.nodes),
@@ -268,6 +273,7 @@ impl Open {
 /// Accepts the connections of one listener.
 struct Acceptor {
     listener: Arc<str>,
+    transport: Transport,
     proxy: ProxySettings,
     client_idle: Duration,
     nodes: Arc<Nodes>,
@@ -286,14 +292,7 @@ impl Acceptor {
                     Ok((stream, peer)) => {
                         let node = self.nodes.of_connection(accepted);
                         accepted = accepted.wrapping_add(1);
-                        let session =
-                            Session::new(self.proxy.clone(), Arc::clone(&self.listener), node, peer.ip());
-                        let connection =
-                            serve_connection(stream, session, self.client_idle, self.stop.clone());
-                        self.tracker.spawn(async move {
-                            connection.await;
-                            drop(place);
-                        });
+                        self.serve(stream, peer.ip(), node, place);
                     }
                     Err(error) => {
                         tracing::warn!(%error, listener = &*self.listener, "cannot accept a connection");
@@ -303,6 +302,34 @@ impl Acceptor {
             }
         };
         self.stop.run_until_cancelled(accept).await;
+    }
+
+    /// Serves one connection, which keeps its place until it ends.
+    fn serve(
+        &self,
+        stream: TcpStream,
+        peer: IpAddr,
+        node: watch::Receiver<Arc<Table>>,
+        place: OwnedSemaphorePermit,
+    ) {
+        let (proxy, listener, stop) = (self.proxy.clone(), Arc::clone(&self.listener), self.stop.clone());
+        match self.transport {
+            Transport::Http => {
+                let session = Session::new(proxy, listener, node, peer);
+                let connection = serve_connection(stream, session, self.client_idle, stop);
+                self.tracker.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Transport::Tcp => {
+                let connection = flow::carry(stream, proxy, listener, node, stop);
+                self.tracker.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+        }
     }
 }
 

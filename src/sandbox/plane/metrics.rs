@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::world::Routing;
+use crate::world::{Routing, Transport};
 
 /// Values below this many microseconds have a bucket each; above, every power of two has this many.
 const SUB_BUCKETS: usize = 16;
@@ -265,10 +265,11 @@ impl AlbMetrics {
     }
 }
 
-/// `HealthyHostCount` and `UnHealthyHostCount` of every group that a listener forwards to.
+/// `HealthyHostCount` and `UnHealthyHostCount` of every group that a listener of an Application Load Balancer
+/// forwards to. Network Load Balancers have another namespace, which is not part of the sandbox.
 pub fn host_counts(routing: &Routing) -> Vec<AlbDatum> {
     let mut seen = BTreeSet::new();
-    for listener in &routing.listeners {
+    for listener in routing.listeners.iter().filter(|listener| listener.transport == Transport::Http) {
         for rule in &listener.rules {
             if let crate::world::RouteTarget::Forward { groups, .. } = &rule.target {
                 for (arn, _) in groups {

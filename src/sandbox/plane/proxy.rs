@@ -219,7 +219,7 @@ impl Client {
         let settings = &self.settings;
         let leak = settings.leak_per_mille.load(Ordering::Relaxed);
         let chosen = forward.choose(remembered, settings.at_zero, leak, &mut rand::rng());
-        let target = chosen.as_ref().and_then(|chosen| chosen.choice.next_target());
+        let target = chosen.as_ref().and_then(|chosen| chosen.choice.next_target(&mut rand::rng()));
         let (Some(chosen), Some(target)) = (chosen.as_ref(), target) else {
             table.counters.own_answer(StatusCode::SERVICE_UNAVAILABLE);
             return Attempt::Answered(own_page(StatusCode::SERVICE_UNAVAILABLE));
@@ -389,22 +389,24 @@ mod tests {
 
     use super::*;
     use crate::sandbox::plane::metrics::AlbMetrics;
-    use crate::world::{Address, GroupRoute, ListenerRoute, RouteTarget, Routing, RuleRoute};
+    use crate::world::{Address, GroupRoute, ListenerRoute, RouteTarget, Routing, RuleRoute, Transport};
 
     fn table(version: u64, port: u16, previous: &Table, metrics: &AlbMetrics) -> Table {
         let targets = vec![Address { ip: "127.0.0.1".to_owned(), port }];
-        let group = GroupRoute { dimension: "targetgroup/g/1".to_owned(), targets, healthy: 1, unhealthy: 0 };
+        let dimension = "targetgroup/g/1".to_owned();
+        let group = GroupRoute { dimension, targets, healthy: 1, ..GroupRoute::default() };
         let target = RouteTarget::Forward { groups: vec![("g".to_owned(), 1)], sticky_secs: None };
         let rules = vec![RuleRoute { arn: "rule".to_owned(), conditions: Vec::new(), target }];
         let listener = ListenerRoute {
             arn: "listener".to_owned(),
             load_balancer: "app/lb/1".to_owned(),
             port: 80,
+            transport: Transport::Http,
             rules,
         };
         let groups = BTreeMap::from([("g".to_owned(), group)]);
         let routing = Routing { version, listeners: vec![listener], groups };
-        Table::compile(&routing, &routing, previous, metrics)
+        Table::compile(&routing, &routing, previous, metrics, 1.0)
     }
 
     /// A target that answers one request.

@@ -6,9 +6,11 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, Method, Uri, header};
+use regex::bytes::Regex;
 
 use super::wildcard::{Cidr, Pattern};
-use crate::world::Condition;
+use crate::world::elb::regex_bytes;
+use crate::world::{Condition, RegexSubject};
 
 /// What a condition can see of a request.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,13 @@ impl RequestView<'_> {
     }
 }
 
+/// Regular expressions of one condition: alternatives, each matching anywhere in the text unless it says otherwise.
+type RegexSet = Vec<Regex>;
+
+fn found(set: &RegexSet, text: &[u8]) -> bool {
+    set.iter().any(|regex| regex.is_match(text))
+}
+
 /// One compiled condition; its values are alternatives.
 #[derive(Clone, Debug)]
 pub(super) enum Matcher {
@@ -46,6 +55,9 @@ pub(super) enum Matcher {
     Method(Vec<String>),
     Query(Vec<(Option<Pattern>, Pattern)>),
     SourceIp(Vec<Cidr>),
+    PathRegex(RegexSet),
+    HostRegex(RegexSet),
+    HeaderRegex(HeaderName, RegexSet),
     /// The condition names something that no request can have, such as an impossible header name.
     Never,
 }
@@ -72,6 +84,16 @@ impl Matcher {
             Condition::SourceIp(blocks) => {
                 Self::SourceIp(blocks.iter().filter_map(|block| Cidr::parse(block)).collect())
             }
+            Condition::Regex(subject, patterns) => {
+                // Each was compiled once when it came in, so each compiles again.
+                let set: RegexSet = patterns.iter().filter_map(|pattern| regex_bytes(pattern).ok()).collect();
+                match subject {
+                    RegexSubject::Path => Self::PathRegex(set),
+                    RegexSubject::Host => Self::HostRegex(set),
+                    RegexSubject::Header(name) => HeaderName::from_bytes(name.as_bytes())
+                        .map_or(Self::Never, |name| Self::HeaderRegex(name, set)),
+                }
+            }
         }
     }
 
@@ -91,6 +113,11 @@ impl Matcher {
                 })
             }),
             Self::SourceIp(blocks) => blocks.iter().any(|block| block.contains(request.source)),
+            Self::PathRegex(set) => found(set, request.uri.path().as_bytes()),
+            Self::HostRegex(set) => found(set, request.host().as_bytes()),
+            Self::HeaderRegex(name, set) => {
+                request.headers.get_all(name).iter().any(|value| found(set, value.as_bytes()))
+            }
             Self::Never => false,
         }
     }
@@ -185,6 +212,11 @@ mod tests {
             (query(Some("v"), r"2\*"), true),
             (Condition::SourceIp(texts(&["10.0.0.0/8", "127.0.0.0/8"])), true),
             (Condition::SourceIp(texts(&["10.0.0.0/8", "nonsense"])), false),
+            (Condition::Regex(RegexSubject::Path, texts(&["^/Shop/[a-z]+$"])), true),
+            (Condition::Regex(RegexSubject::Path, texts(&["^/shop/", "Color"])), false),
+            (Condition::Regex(RegexSubject::Host, texts(&[r"^API\.example\.(com|org)$"])), true),
+            (Condition::Regex(RegexSubject::Header("X-Canary".to_owned()), texts(&["^Y.s"])), true),
+            (Condition::Regex(RegexSubject::Header("x-canary".to_owned()), texts(&["^please"])), false),
         ];
         for (condition, expected) in cases {
             assert_eq!(holds(&condition), expected, "{condition:?}");

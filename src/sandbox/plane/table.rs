@@ -5,16 +5,20 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
+use jiff::Timestamp;
 use rand::Rng;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::StickyAtZero;
 use super::metrics::{AlbMetrics, BalancerCounters, GroupCounters};
 use super::pick::WeightedPicker;
 use super::rules::{Matcher, RequestView};
+use super::slow::{self, Growth};
 use super::upstream::Target;
 use crate::world::{Address, ListenerRoute, RouteTarget, Routing, RuleRoute};
 
@@ -27,6 +31,8 @@ pub(super) struct Table {
     /// Carried from version to version, so that connections and turns survive a change.
     targets: BTreeMap<Address, Arc<Target>>,
     turns: BTreeMap<String, Arc<AtomicUsize>>,
+    /// Slow starts by target group, target and their beginning in the region's time.
+    growths: BTreeMap<(String, Address, Timestamp), Growth>,
 }
 
 /// One listener.
@@ -71,14 +77,21 @@ pub(super) struct Choice {
     pub cookie: String,
     pub counters: Arc<GroupCounters>,
     targets: Vec<Arc<Target>>,
+    /// For each target its slow start; empty when the group has none.
+    growing: Vec<Option<Growth>>,
     turn: Arc<AtomicUsize>,
 }
 
 impl Choice {
-    /// The next target in turn; `None` for an empty group.
-    pub fn next_target(&self) -> Option<&Arc<Target>> {
+    /// The next target in turn, or by share while one of them starts slowly; `None` for an empty group.
+    pub fn next_target(&self, rng: &mut impl Rng) -> Option<&Arc<Target>> {
         if self.targets.is_empty() {
             return None;
+        }
+        if !self.growing.is_empty()
+            && let Some(place) = slow::draw(&self.growing, Instant::now(), rng)
+        {
+            return self.targets.get(place);
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.targets.get(turn % self.targets.len())
@@ -132,6 +145,11 @@ impl ListenerTable {
         self.rules.iter().find(|rule| rule.conditions.iter().all(|condition| condition.holds(request)))
     }
 
+    /// What becomes of whatever no other rule takes.
+    pub fn default_action(&self) -> Option<&Action> {
+        self.rules.last().map(|rule| &rule.action)
+    }
+
     /// The forward of a rule in this version, for deciding a request anew.
     pub fn forward_of(&self, rule: &str) -> Option<&Forward> {
         self.rules.iter().find(|candidate| &*candidate.arn == rule).and_then(|rule| match &rule.action {
@@ -143,8 +161,14 @@ impl ListenerTable {
 
 impl Table {
     /// Prepares a routing version with the target groups of the newest one; pools and turns of `previous` are
-    /// carried over where still in use.
-    pub fn compile(routing: &Routing, newest: &Routing, previous: &Self, metrics: &AlbMetrics) -> Self {
+    /// carried over where still in use. `speed` is that of the region's clock.
+    pub fn compile(
+        routing: &Routing,
+        newest: &Routing,
+        previous: &Self,
+        metrics: &AlbMetrics,
+        speed: f64,
+    ) -> Self {
         let mut table = Self { version: routing.version, ..Self::default() };
         for address in newest.groups.values().flat_map(|group| &group.targets) {
             let target =
@@ -153,6 +177,12 @@ impl Table {
         }
         for arn in newest.groups.keys() {
             table.turns.insert(arn.clone(), previous.turns.get(arn).map(Arc::clone).unwrap_or_default());
+        }
+        for (arn, slow) in newest.groups.iter().flat_map(|(arn, g)| g.slow.iter().map(move |s| (arn, s))) {
+            let key = (arn.clone(), slow.target.clone(), slow.since);
+            let length = Duration::from_secs(slow.secs.into()).div_f64(speed);
+            let began = previous.growths.get(&key).map_or_else(Instant::now, |growth| growth.began);
+            table.growths.insert(key, Growth { began, length });
         }
         for listener in &routing.listeners {
             let compiled = table.compile_listener(listener, newest, metrics);
@@ -227,6 +257,12 @@ impl Table {
         let group = routing.groups.get(arn);
         let dimension = group.map_or(arn, |group| group.dimension.as_str());
         let addresses = group.map_or(&[][..], |group| &group.targets);
+        let slow = group.map_or(&[][..], |group| &group.slow);
+        let growth = |address: &Address| {
+            let slow = slow.iter().find(|slow| slow.target == *address)?;
+            self.growths.get(&(arn.to_owned(), address.clone(), slow.since)).copied()
+        };
+        let growing: Vec<_> = addresses.iter().map(growth).collect();
         Choice {
             cookie: cookie_value(arn),
             counters: metrics.group(load_balancer, dimension),
@@ -235,6 +271,7 @@ impl Table {
                 .filter_map(|address| self.targets.get(address))
                 .map(Arc::clone)
                 .collect(),
+            growing: if growing.iter().any(Option::is_some) { growing } else { Vec::new() },
             turn: self.turns.get(arn).map(Arc::clone).unwrap_or_default(),
         }
     }

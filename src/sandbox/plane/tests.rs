@@ -1,5 +1,6 @@
 //! The plane on real loopback sockets.
 
+mod flowing;
 mod proxying;
 mod running;
 
@@ -21,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::tasks::TaskEvent;
 use super::{ListenerEvent, Plane, PlaneEvent, PlaneSettings};
-use crate::world::{Address, GroupRoute, ListenerRoute, RouteTarget, Routing, RuleRoute, TaskOrder};
+use crate::world::{
+    Address, GroupRoute, ListenerRoute, RouteTarget, Routing, RuleRoute, TaskOrder, Transport,
+};
 
 /// For anything that should happen soon: a guard against hanging, never an assertion about time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,6 +36,7 @@ struct Bench {
     events: mpsc::Receiver<PlaneEvent>,
     shutdown: CancellationToken,
     port: u16,
+    transport: Transport,
     orders: BTreeMap<String, TaskOrder>,
 }
 
@@ -106,7 +110,7 @@ impl Bench {
         let shutdown = CancellationToken::new();
         let plane = Plane::start(settings, watched, events_in, shutdown.clone());
         let port = free_port().await;
-        Self { plane, routing, events, shutdown, port, orders: BTreeMap::new() }
+        Self { plane, routing, events, shutdown, port, transport: Transport::Http, orders: BTreeMap::new() }
     }
 
     async fn event(&mut self) -> PlaneEvent {
@@ -170,7 +174,7 @@ impl Bench {
                 dimension: format!("targetgroup/{arn}/1"),
                 targets: targets.to_vec(),
                 healthy: u32::try_from(targets.len()).unwrap(),
-                unhealthy: 0,
+                ..GroupRoute::default()
             };
             ((*arn).to_owned(), route)
         });
@@ -178,6 +182,7 @@ impl Bench {
             arn: "listener/1".to_owned(),
             load_balancer: "app/lb/1".to_owned(),
             port: self.port,
+            transport: self.transport,
             rules,
         };
         let routing = Routing { version, listeners: vec![listener], groups: groups.collect() };

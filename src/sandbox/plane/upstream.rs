@@ -99,8 +99,13 @@ impl Target {
         }
     }
 
+    /// A new TCP connection to the target.
+    pub async fn stream(&self) -> Option<TcpStream> {
+        TcpStream::connect(self.address?).await.ok()
+    }
+
     async fn connect(&self) -> Option<SendRequest<UpstreamBody>> {
-        let stream = TcpStream::connect(self.address?).await.ok()?;
+        let stream = self.stream().await?;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "target connection keeps Nagle's algorithm");
         }

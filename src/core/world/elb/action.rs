@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Action, Elb, ForwardConfig, StickinessConfig, TargetGroupTuple, group_not_found, validation};
+use super::{
+    Action, Elb, ForwardConfig, StickinessConfig, TargetGroupTuple, answer, group_not_found, validation,
+};
 use crate::world::ApiError;
 
 /// Target groups in one forward action (`aws-facts.md` §2).
@@ -23,11 +25,12 @@ pub(super) fn groups_of(actions: &[Action]) -> BTreeSet<String> {
 }
 
 impl Elb {
-    /// Checks an action list for a listener of `load_balancer` and returns it as AWS echoes it: a
+    /// Checks an action list for a listener of `load_balancer` with this protocol and returns it as AWS echoes it: a
     /// forward always has a `ForwardConfig`, and also the plain member when there is one group.
     pub(super) fn checked_actions(
         &self,
         load_balancer: &str,
+        protocol: &str,
         actions: Vec<Action>,
     ) -> Result<Vec<Action>, ApiError> {
         if actions.is_empty() {
@@ -47,8 +50,43 @@ impl Elb {
                 ));
             }
         }
-        self.check_groups(load_balancer, &groups_of(&actions))?;
+        let groups = groups_of(&actions);
+        self.check_groups(load_balancer, &groups)?;
+        self.check_protocols(protocol, &groups)?;
+        if matches!(protocol, "TCP" | "TLS") {
+            check_network(&actions)?;
+        }
+        answer::check_secure(protocol, &actions)?;
         Ok(actions)
+    }
+
+    /// Listeners and the target groups that may stand behind them (guides, load-balancer-target-groups).
+    fn check_protocols(&self, protocol: &str, groups: &BTreeSet<String>) -> Result<(), ApiError> {
+        let allowed: &[&str] = match protocol {
+            "TCP" => &["TCP", "TCP_UDP"],
+            "TLS" => &["TCP", "TLS"],
+            _ => &["HTTP", "HTTPS"],
+        };
+        let protocol_of = |group: &String| self.groups.get(group).map(|group| group.shape.protocol.as_str());
+        if let Some(wrong) = groups.iter().find(|g| protocol_of(g).is_none_or(|p| !allowed.contains(&p))) {
+            return Err(ApiError::client(
+                "IncompatibleProtocols",
+                format!(
+                    "The target group '{wrong}' has the protocol '{}', which is not compatible with the listener \
+                     protocol '{protocol}'",
+                    protocol_of(wrong).unwrap_or_default()
+                ),
+            ));
+        }
+        // "All target groups must have the same protocol" (aws-facts §2, network/load-balancer-listeners).
+        let kinds: BTreeSet<_> = groups.iter().filter_map(protocol_of).collect();
+        if matches!(protocol, "TCP" | "TLS") && kinds.len() > 1 {
+            return Err(ApiError::client(
+                "InvalidConfigurationRequest",
+                "All target groups of a Network Load Balancer's listener must have the same protocol",
+            ));
+        }
+        Ok(())
     }
 
     fn check_groups(&self, load_balancer: &str, groups: &BTreeSet<String>) -> Result<(), ApiError> {
@@ -76,11 +114,36 @@ impl Elb {
     }
 }
 
+/// A Network Load Balancer forwards and does nothing else. Its group stickiness is by source address, which is
+/// the same for every client on one machine, so the model refuses it instead of ignoring the weights.
+fn check_network(actions: &[Action]) -> Result<(), ApiError> {
+    let [Action { kind, forward_config: Some(forward), .. }] = actions else {
+        return Err(ApiError::client(
+            "InvalidLoadBalancerAction",
+            "A listener of a Network Load Balancer must have exactly one action, of type 'forward'",
+        ));
+    };
+    let sticky = forward.target_group_stickiness_config.as_ref().is_some_and(|s| s.enabled == Some(true));
+    if kind == "forward" && sticky {
+        return Err(ApiError::client(
+            "InvalidConfigurationRequest",
+            "target group stickiness of Network Load Balancers is not part of this model",
+        ));
+    }
+    Ok(())
+}
+
 fn normalised(mut action: Action) -> Result<Action, ApiError> {
     match action.kind.as_str() {
         "forward" => normalise_forward(&mut action)?,
-        "fixed-response" => require(&action, "FixedResponseConfig")?,
-        "redirect" => require(&action, "RedirectConfig")?,
+        "fixed-response" => {
+            require(&action, "FixedResponseConfig")?;
+            answer::check_fixed(&action)?;
+        }
+        "redirect" => {
+            require(&action, "RedirectConfig")?;
+            answer::complete_redirect(&mut action)?;
+        }
         "authenticate-oidc" => require(&action, "AuthenticateOidcConfig")?,
         "authenticate-cognito" => require(&action, "AuthenticateCognitoConfig")?,
         "jwt-validation" => require(&action, "JwtValidationConfig")?,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::load_balancer::StoredLoadBalancer;
 use super::rule::StoredRule;
 use super::{
     CreateListener, Elb, Listener, ModifyListener, Surroundings, listener_not_found, load_balancer_not_found,
@@ -20,7 +21,7 @@ pub(super) struct StoredListener {
     pub(super) shape_arn: String,
     pub(super) load_balancer: String,
     pub(super) port: u16,
-    protocol: String,
+    pub(super) protocol: String,
     pub(super) default_rule: String,
     other: BTreeMap<String, Value>,
 }
@@ -60,10 +61,10 @@ impl Elb {
         Ok(())
     }
 
+    /// UDP and QUIC listeners are not part of this model.
     fn check_protocol(&self, load_balancer: &str, protocol: &str) -> Result<(), ApiError> {
-        let kind = self.load_balancers.get(load_balancer).map_or("application", |lb| lb.shape.kind.as_str());
-        let allowed: &[&str] =
-            if kind == "network" { &["TCP", "TLS", "UDP", "TCP_UDP"] } else { &["HTTP", "HTTPS"] };
+        let network = self.load_balancers.get(load_balancer).is_some_and(StoredLoadBalancer::is_network);
+        let allowed = if network { ["TCP", "TLS"] } else { ["HTTP", "HTTPS"] };
         if allowed.contains(&protocol) {
             return Ok(());
         }
@@ -87,7 +88,7 @@ impl Elb {
         let protocol = input.protocol.ok_or_else(|| validation("A protocol must be specified"))?;
         self.check_protocol(&input.load_balancer_arn, &protocol)?;
         self.check_port(&input.load_balancer_arn, port, None)?;
-        let actions = self.checked_actions(&input.load_balancer_arn, input.default_actions)?;
+        let actions = self.checked_actions(&input.load_balancer_arn, &protocol, input.default_actions)?;
         let id = around.ids.hex16();
         let arn = self.arn(&format!("listener/{dimension}/{id}"));
         let default_rule = self.arn(&format!("listener-rule/{dimension}/{id}/{}", around.ids.hex16()));
@@ -151,8 +152,10 @@ impl Elb {
             self.check_port(&stored.load_balancer, port, Some(&stored.shape_arn))?;
             stored.port = port;
         }
-        if let Some(actions) = input.default_actions {
-            let actions = self.checked_actions(&stored.load_balancer, actions)?;
+        // A new protocol must fit the actions that stay.
+        let held = || self.rules.get(&stored.default_rule).map(|rule| rule.actions.clone());
+        if let Some(actions) = input.default_actions.or_else(held) {
+            let actions = self.checked_actions(&stored.load_balancer, &stored.protocol, actions)?;
             if let Some(rule) = self.rules.get_mut(&stored.default_rule) {
                 rule.actions = actions;
             }

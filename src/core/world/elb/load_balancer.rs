@@ -1,39 +1,27 @@
 //! Load balancers and their attributes.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::attributes::Attributes;
 use super::{
     Attribute, AvailabilityZone, CreateLoadBalancer, Elb, LoadBalancer, LoadBalancerState, Surroundings,
     check_name, load_balancer_not_found, validation,
 };
 use crate::world::ApiError;
 
-/// Attributes that every load balancer has, with AWS's defaults.
-const ATTRIBUTES: [(&str, &str); 12] = [
-    ("access_logs.s3.enabled", "false"),
-    ("access_logs.s3.bucket", ""),
-    ("access_logs.s3.prefix", ""),
-    ("client_keep_alive.seconds", "3600"),
-    ("deletion_protection.enabled", "false"),
-    ("idle_timeout.timeout_seconds", "60"),
-    ("load_balancing.cross_zone.enabled", "true"),
-    ("routing.http.desync_mitigation_mode", "defensive"),
-    ("routing.http.drop_invalid_header_fields.enabled", "false"),
-    ("routing.http.preserve_host_header.enabled", "false"),
-    ("routing.http.xff_header_processing.mode", "append"),
-    ("routing.http2.enabled", "true"),
-];
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct StoredLoadBalancer {
     pub(super) shape: LoadBalancer,
-    pub(super) attributes: BTreeMap<String, String>,
+    pub(super) attributes: Attributes,
 }
 
 impl StoredLoadBalancer {
+    /// Whether this is a Network Load Balancer.
+    pub(super) fn is_network(&self) -> bool {
+        self.shape.kind == "network"
+    }
+
     /// `app/name/id`, the part of the ARN that names it in metrics and in its listeners' ARNs.
     pub(super) fn dimension(&self) -> &str {
         self.shape.load_balancer_arn.split_once(":loadbalancer/").map_or("", |(_, rest)| rest)
@@ -103,8 +91,7 @@ impl Elb {
             security_groups: input.security_groups,
             ip_address_type: input.ip_address_type.unwrap_or_else(|| "ipv4".to_owned()),
         };
-        let attributes =
-            ATTRIBUTES.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let attributes = Attributes::of_load_balancer(shape.kind == "network");
         self.load_balancers.insert(arn.clone(), StoredLoadBalancer { shape: shape.clone(), attributes });
         self.set_tags(&arn, &input.tags);
         self.rewire(around.now, around.tuning);
@@ -142,7 +129,7 @@ impl Elb {
         around: &mut Surroundings<'_>,
     ) -> Result<(), ApiError> {
         let Some(existing) = self.load_balancers.get(arn) else { return Ok(()) };
-        if existing.attributes.get("deletion_protection.enabled").is_some_and(|value| value == "true") {
+        if existing.attributes.is("deletion_protection.enabled", "true") {
             return Err(ApiError::client(
                 "OperationNotPermitted",
                 format!("Load balancer '{arn}' cannot be deleted because deletion protection is enabled"),
@@ -162,7 +149,7 @@ impl Elb {
     /// `DescribeLoadBalancerAttributes`.
     pub(in crate::world) fn load_balancer_attributes(&self, arn: &str) -> Result<Vec<Attribute>, ApiError> {
         let existing = self.load_balancers.get(arn).ok_or_else(|| load_balancer_not_found(arn))?;
-        Ok(listed(&existing.attributes))
+        Ok(existing.attributes.listed())
     }
 
     /// `ModifyLoadBalancerAttributes`.
@@ -172,20 +159,9 @@ impl Elb {
         changes: &[Attribute],
     ) -> Result<Vec<Attribute>, ApiError> {
         let existing = self.load_balancers.get_mut(arn).ok_or_else(|| load_balancer_not_found(arn))?;
-        if let Some(unknown) = changes.iter().find(|change| !existing.attributes.contains_key(&change.key)) {
-            return Err(validation(format!(
-                "Load balancer attribute key '{}' is not recognized",
-                unknown.key
-            )));
-        }
-        existing.attributes.extend(changes.iter().map(|change| (change.key.clone(), change.value.clone())));
-        Ok(listed(&existing.attributes))
+        existing.attributes.change(changes)?;
+        Ok(existing.attributes.listed())
     }
-}
-
-/// Attributes in the list form of the API.
-pub(super) fn listed(attributes: &BTreeMap<String, String>) -> Vec<Attribute> {
-    attributes.iter().map(|(key, value)| Attribute { key: key.clone(), value: value.clone() }).collect()
 }
 
 /// A member of an action's or condition's configuration, as text whatever its JSON type.

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::group::StoredGroup;
-use super::load_balancer::text;
+use super::load_balancer::{StoredLoadBalancer, text};
 use super::rule::StoredRule;
 use super::target::Health;
 use super::{Action, Elb, ForwardConfig, condition};
-use crate::world::{Address, GroupRoute, ListenerRoute, RouteTarget, Routing, RuleRoute};
+use crate::world::{
+    Address, GroupRoute, ListenerRoute, RouteTarget, Routing, RuleRoute, SlowStart, Transport,
+};
 
 impl Elb {
     /// Every listener with its rules in priority order, and every group with its routable targets.
@@ -26,6 +28,11 @@ impl Elb {
                 arn: listener.shape_arn.clone(),
                 load_balancer: load_balancer.map(|lb| lb.dimension().to_owned()).unwrap_or_default(),
                 port: listener.port,
+                transport: if load_balancer.is_some_and(StoredLoadBalancer::is_network) {
+                    Transport::Tcp
+                } else {
+                    Transport::Http
+                },
                 rules: rules.into_iter().map(|rule| rule_route(rule, listener.port)).collect(),
             }
         });
@@ -95,7 +102,8 @@ fn redirect(config: &Value, port: u16) -> RouteTarget {
     }
 }
 
-/// Healthy targets; or, when none is healthy, every registered one: the load balancer fails open.
+/// Healthy targets; or, when fewer are healthy than the group's attributes demand, every registered one: the
+/// load balancer fails open.
 fn group_route(group: &StoredGroup) -> GroupRoute {
     let with = |wanted: fn(&Health) -> bool| -> Vec<Address> {
         let targets = group.targets.iter().filter(|(_, target)| wanted(&target.health));
@@ -103,13 +111,19 @@ fn group_route(group: &StoredGroup) -> GroupRoute {
     };
     let healthy = with(|health| matches!(health, Health::Healthy));
     let unhealthy = with(|health| matches!(health, Health::Unhealthy { .. }));
+    let registered = with(|health| !matches!(health, Health::Draining(_)));
     let count = |targets: &Vec<Address>| u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    let secs = group.attributes.slow_start();
+    let slow = group.targets.iter().filter_map(|(address, target)| {
+        Some(SlowStart { target: address.clone(), since: target.slow_since()?, secs: secs? })
+    });
     GroupRoute {
         dimension: group.dimension().to_owned(),
         healthy: count(&healthy),
         unhealthy: count(&unhealthy),
-        targets: if healthy.is_empty() {
-            with(|health| !matches!(health, Health::Draining(_)))
+        slow: slow.collect(),
+        targets: if group.attributes.fails_open(healthy.len(), registered.len()) {
+            registered
         } else {
             healthy
         },

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::load_balancer::StoredLoadBalancer;
 use super::{
     Action, CreateRule, Elb, ModifyRule, Rule, RuleCondition, RulePriorityPair, Surroundings, condition,
     listener_not_found, rule_not_found, validation,
@@ -76,13 +77,24 @@ impl Elb {
         let Some(listener) = self.listeners.get(&input.listener_arn) else {
             return Err(listener_not_found(&input.listener_arn));
         };
-        let load_balancer = listener.load_balancer.clone();
+        let (load_balancer, protocol) = (listener.load_balancer.clone(), listener.protocol.clone());
+        if self.load_balancers.get(&load_balancer).is_some_and(StoredLoadBalancer::is_network) {
+            // "The listener must be associated with an Application Load Balancer or a dual-stack Network Load
+            // Balancer" (API page CreateRule, which names no code for it); dual-stack ones are not modelled.
+            return Err(ApiError::client(
+                "InvalidConfigurationRequest",
+                format!(
+                    "Listener '{}' must be associated with an Application Load Balancer",
+                    listener.shape_arn
+                ),
+            ));
+        }
         let priority = checked_priority(input.priority)?;
         if self.rules.values().any(|r| r.listener == input.listener_arn && r.priority == Some(priority)) {
             return Err(in_use(priority));
         }
         let conditions = condition::checked(input.conditions)?;
-        let actions = self.checked_actions(&load_balancer, input.actions)?;
+        let actions = self.checked_actions(&load_balancer, &protocol, input.actions)?;
         let numbered = self.rules.values().filter(|rule| rule.priority.is_some());
         let on_this = |listener: &String| {
             self.listeners.get(listener).is_some_and(|l| l.load_balancer == load_balancer)
@@ -150,8 +162,9 @@ impl Elb {
             rule.conditions = condition::checked(conditions)?;
         }
         if let Some(actions) = input.actions {
-            let load_balancer = self.listeners.get(&rule.listener).map_or("", |l| l.load_balancer.as_str());
-            rule.actions = self.checked_actions(load_balancer, actions)?;
+            let listener = self.listeners.get(&rule.listener);
+            let (load_balancer, protocol) = listener.map_or(("", ""), |l| (&*l.load_balancer, &*l.protocol));
+            rule.actions = self.checked_actions(load_balancer, protocol, actions)?;
         }
         if let Some(transforms) = input.transforms {
             rule.transforms = transforms;

@@ -324,7 +324,7 @@ pub struct RulePriorityPair {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct HealthCheckInput {
-    /// `HTTP` by default.
+    /// `HTTP` by default, `TCP` for groups of Network Load Balancers.
     pub health_check_protocol: Option<String>,
     /// `traffic-port` by default.
     pub health_check_port: Option<String>,
@@ -427,16 +427,19 @@ pub struct TargetGroup {
     pub healthy_threshold_count: u32,
     /// Failed checks in a row until unhealthy.
     pub unhealthy_threshold_count: u32,
-    /// Path.
-    pub health_check_path: String,
-    /// Codes that count as healthy.
-    pub matcher: Matcher,
+    /// Path; none for checks by TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check_path: Option<String>,
+    /// Codes that count as healthy; none for checks by TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matcher: Option<Matcher>,
     /// The load balancer that uses it: at most one.
     pub load_balancer_arns: Vec<String>,
     /// Target type.
     pub target_type: String,
-    /// Protocol version.
-    pub protocol_version: String,
+    /// Protocol version of HTTP and HTTPS groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
     /// Address type.
     pub ip_address_type: String,
 }

@@ -83,13 +83,49 @@ pub(super) struct Target {
     prober: Prober,
     /// When the next probe of the model that can change something is due.
     next_probe: Option<Timestamp>,
+    /// It came into an empty group, so its first health does not begin with slow start.
+    spared: bool,
+    /// When it entered slow start mode last; that the mode has ended since is not noted.
+    slow_since: Option<Timestamp>,
 }
 
 impl Target {
     pub(super) fn registered(now: Timestamp, in_use: bool, prober: Prober, tuning: &Tuning) -> Self {
         let health =
             if in_use { Health::Registering(now + tuning.target_registration) } else { Health::Unused };
-        Self { health, streak: 0, prober, next_probe: None }
+        Self { health, streak: 0, prober, next_probe: None, spared: false, slow_since: None }
+    }
+
+    /// Keeps it out of slow start mode when it becomes healthy for the first time.
+    pub(super) fn spare_slow_start(&mut self) {
+        self.spared = true;
+    }
+
+    /// Ends slow start mode, as switching it off does.
+    pub(super) fn end_slow_start(&mut self) {
+        self.slow_since = None;
+    }
+
+    /// After a change of health in a group with slow start: "If a target in slow start mode becomes unhealthy,
+    /// the target exits slow start mode. When the target becomes healthy, it enters slow start mode again."
+    /// `warm` tells whether another healthy target is not in that mode.
+    pub(super) fn start_slowly(&mut self, warm: bool, now: Timestamp) {
+        if self.health == Health::Healthy {
+            self.slow_since = (warm && !self.spared).then_some(now);
+            self.spared = false;
+        } else {
+            self.slow_since = None;
+        }
+    }
+
+    /// When it entered slow start mode, if it is healthy and ever did.
+    pub(super) fn slow_since(&self) -> Option<Timestamp> {
+        self.slow_since.filter(|_| self.health == Health::Healthy)
+    }
+
+    /// Whether it is healthy and not in slow start mode.
+    pub(super) fn has_full_share(&self, slow_start: SignedDuration, now: Timestamp) -> bool {
+        self.health == Health::Healthy && self.slow_since.is_none_or(|since| since + slow_start <= now)
     }
 
     /// Whether probes are made at all.
@@ -110,6 +146,7 @@ impl Target {
         if !self.is_draining() {
             self.health = Health::Draining(until);
             self.next_probe = None;
+            self.slow_since = None;
         }
     }
 
@@ -120,6 +157,7 @@ impl Target {
             (_, false) => {
                 self.health = Health::Unused;
                 self.next_probe = None;
+                self.slow_since = None;
             }
         }
     }

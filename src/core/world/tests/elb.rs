@@ -6,11 +6,11 @@ use super::{Scene, forward, text};
 use crate::world::elb::TargetDescription;
 use crate::world::{Address, Condition, RouteTarget};
 
-fn target(ip: &str) -> TargetDescription {
+pub(super) fn target(ip: &str) -> TargetDescription {
     TargetDescription { id: ip.to_owned(), port: Some(80), availability_zone: None }
 }
 
-fn refused(scene: &mut Scene, operation: &str, input: Value) -> String {
+pub(super) fn refused(scene: &mut Scene, operation: &str, input: Value) -> String {
     let before = scene.region.clone();
     let problem = scene.try_elb(operation, input).unwrap_err();
     assert_eq!(scene.region, before, "a refused call changes nothing: {problem}");

@@ -1,8 +1,8 @@
 //! A region whose tasks are run by someone outside.
 
 use super::{Scene, external};
-use crate::world::Address;
 use crate::world::ecs::StabilityStatus;
+use crate::world::{Address, ProbeCheck};
 
 fn local(port: u16) -> Address {
     Address { ip: "127.0.0.1".to_owned(), port }
@@ -52,8 +52,10 @@ fn nothing_is_probed_while_registration_is_in_progress() {
     assert!(scene.region.probe_orders().is_empty());
     scene.settle(5);
     let probe = scene.region.probe_orders().remove(0);
-    assert_eq!((probe.target, probe.path.as_str()), (local(4001), "/"));
-    assert_eq!((probe.interval_ms, probe.timeout_ms, probe.matcher), (30_000, 5_000, vec![(200, 200)]));
+    assert_eq!(probe.target, local(4001));
+    assert_eq!((probe.interval_ms, probe.timeout_ms), (30_000, 5_000));
+    let check = ProbeCheck::Http { path: "/".to_owned(), matcher: vec![(200, 200)] };
+    assert_eq!(probe.check, check);
 }
 
 #[test]

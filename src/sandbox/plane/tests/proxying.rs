@@ -384,6 +384,7 @@ async fn a_port_in_use_is_reported_and_the_listener_opens_once_it_is_free() {
         arn: arn.to_owned(),
         load_balancer: "app/lb/1".to_owned(),
         port,
+        transport: Transport::Http,
         rules: vec![default_rule(forward(&[]))],
     };
     let listeners = vec![listener("listener/taken", bench.port), listener("listener/zero", 0)];

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::health::ProbeResult;
 use super::*;
-use crate::world::ProbeOrder;
+use crate::world::{ProbeCheck, ProbeOrder};
 
 #[tokio::test]
 async fn a_task_that_crashes_on_boot_is_reported_once_with_its_exit_code_and_not_started_again() {
@@ -238,10 +238,9 @@ async fn health_checks_see_a_task_turn_unhealthy_and_then_disappear() {
     let order = ProbeOrder {
         group: "group".to_owned(),
         target: target.clone(),
-        path: "/healthz?deep=1".to_owned(),
+        check: ProbeCheck::Http { path: "/healthz?deep=1".to_owned(), matcher: vec![(200, 299)] },
         interval_ms: 5000,
         timeout_ms: 2000,
-        matcher: vec![(200, 299)],
     };
     bench.plane.sync_probes(vec![order]);
     let well = bench.probe_until(|result| result.healthy).await;
