@@ -100,8 +100,11 @@ fn quiesced(tale: &Tale<'_>, at: usize, by: u32, task_set: &str, note: Note<'_>)
         What::Landed(Landed { effect: Effect::SetWeights { .. }, .. }) => Some(index),
         _ => None,
     });
+    // By this process: what a process that was overtaken is told late, nobody else can know.
     let last_acknowledged = tale.before(at).find_map(|(_, entry)| match &entry.what {
-        What::Answered(Effect::SetWeights { .. }, Answer::Acknowledged(_)) => Some(entry.at_ms),
+        What::Answered(Effect::SetWeights { .. }, Answer::Acknowledged(_)) if entry.by == by => {
+            Some(entry.at_ms)
+        }
         _ => None,
     });
     let weight_at = last_landed.unwrap_or_default();

@@ -11,7 +11,8 @@ use pointsman_core::records::status::Outcome;
 use pointsman_core::records::strategy::Step;
 use pointsman_core::records::{Group, Percent};
 
-use super::super::log::{Landed, Reading, What};
+use super::super::fault::Op;
+use super::super::log::{Landed, Reading, What, Wrote};
 use super::super::region::GROUPS;
 use super::{Note, Property, Tale, is_production, lives, production_write};
 
@@ -100,7 +101,7 @@ fn evidence(tale: &Tale<'_>, at: usize, by: u32, release: &Release, shares: Shar
     let mut readings = tale.readings(intent, by);
     let read = readings.find_map(|(_, reading)| match reading {
         Reading::Alarms(states) => Some(Some(states)),
-        Reading::Failed(super::super::fault::Op::Alarms) => Some(None),
+        Reading::Failed(Op::Alarms) => Some(None),
         _ => None,
     });
     let armed = plan.spec.alarms.iter().filter(|alarm| is_armed(alarm.watches, group));
@@ -228,36 +229,36 @@ fn alarms(tale: &Tale<'_>, note: Note<'_>) {
                 && states.get(&alarm.name) == Some(&AlarmState::Alarm)
         });
         let Some(burning) = burning.filter(|_| release.latch.is_none()) else { continue };
-        let mut next = tale.all().skip(at + 1).filter(|(_, later)| later.by == entry.by);
-        let next = next.find_map(|(index, later)| match &later.what {
-            What::Wrote(wrote) => Some((index, Some(wrote))),
-            What::Sent(_) => Some((index, None)),
-            _ => None,
-        });
-        match next {
-            Some((index, Some(wrote))) => {
-                let still = wrote.facts.release.as_ref().filter(|later| later.id == release.id);
-                let turned = still.map_or_else(
-                    || wrote.ended.iter().all(|ended| ended.outcome != Outcome::Succeeded),
-                    |later| later.latch.is_some(),
-                );
-                if !turned {
-                    note(
-                        Property::AlarmLatches,
-                        index,
-                        format!("{} was in ALARM, and the release goes on", burning.name),
-                    );
+        let mut failed = false;
+        for (index, later) in tale.all().skip(at + 1) {
+            match &later.what {
+                // The latch itself could not be written: it must come before the next effect all the same.
+                What::Befell(Op::Write, _) => failed = true,
+                What::Wrote(wrote) if later.by == entry.by => {
+                    if turned_around(wrote, release) {
+                        break;
+                    }
+                    if !failed {
+                        let detail = format!("{} was in ALARM, and the release goes on", burning.name);
+                        note(Property::AlarmLatches, index, detail);
+                        break;
+                    }
                 }
+                What::Sent(action) if later.by == entry.by => {
+                    let detail = format!("{} was in ALARM, and then {}", burning.name, action.effect);
+                    note(Property::AlarmLatches, index, detail);
+                    break;
+                }
+                _ => {}
             }
-            Some((index, None)) => {
-                note(
-                    Property::AlarmLatches,
-                    index,
-                    format!("{} was in ALARM, and an effect is sent", burning.name),
-                );
-            }
-            None => {}
         }
+    }
+}
+
+fn turned_around(wrote: &Wrote, release: &Release) -> bool {
+    match wrote.facts.release.as_ref().filter(|later| later.id == release.id) {
+        Some(later) => later.latch.is_some(),
+        None => wrote.ended.iter().all(|ended| ended.outcome != Outcome::Succeeded),
     }
 }
 
