@@ -35,6 +35,13 @@ pub enum When {
     After(u64),
 }
 
+impl When {
+    /// Whether it is a point of a release in flight, which may have ended without coming to it.
+    const fn is_in_a_release(self) -> bool {
+        matches!(self, Self::Made | Self::Tested | Self::At(..) | Self::Paused)
+    }
+}
+
 /// What people do, or what happens to the applications.
 #[derive(Clone, Copy, Debug)]
 pub enum Act {
@@ -219,7 +226,9 @@ pub fn managed(spec: &ManagedServiceSpec) -> Value {
 pub fn is_over(inner: &Inner, now_ms: u64) -> bool {
     let Some((item, _)) = &inner.base.state else { return false };
     let facts = &item.facts;
-    let done = inner.script.is_empty()
+    // At rest nothing in a release comes any more: what was to happen there is left out.
+    let awaited = inner.script.front().is_some_and(|step| !step.when.is_in_a_release());
+    let done = !awaited
         && inner.on_their_way == 0
         && !facts.is_busy()
         && facts.retained.is_none()
