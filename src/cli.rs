@@ -83,7 +83,7 @@ pub enum Command {
     Run(ConfigArgs),
     /// Serve a local AWS region (ECS, Elastic Load Balancing, `CloudWatch`, `DynamoDB`) on 127.0.0.1
     ///
-    /// Tasks are real servers and processes on this machine; those whose task definition has POINTSMAN_SIM=ghost in
+    /// Tasks are real servers and processes on this machine; those whose task definition has `POINTSMAN_SIM=ghost` in
     /// its environment are not, so that thousands of services fit.
     Sandbox(SandboxArgs),
     /// Show a good and a bad release on a local AWS region

@@ -7,7 +7,7 @@ use pointsman::cli::{self, Cli};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match cli::run(Cli::parse()).await {
+    match Box::pin(cli::run(Cli::parse())).await {
         Ok(code) => code,
         Err(error) => {
             let code = error.exit_code();

@@ -312,12 +312,13 @@ async fn a_request_that_began_and_ended_unseen_is_found_by_its_hash_and_an_older
     };
     let older = of_hash(40, Outcome::Succeeded);
     for (history, code) in [(vec![of_hash(44, Outcome::RolledBack), older.clone()], 10), (vec![older], 13)] {
-        let mut memory = desk.lock();
-        memory.records.insert("DesiredRelease search/suggest".to_owned(), record.clone());
-        memory.replacement = Some(other.clone());
-        memory.statuses = vec![newer(), newer()];
-        memory.history = history;
-        drop(memory);
+        {
+            let mut memory = desk.lock();
+            memory.records.insert("DesiredRelease search/suggest".to_owned(), record.clone());
+            memory.replacement = Some(other.clone());
+            memory.statuses = vec![newer(), newer()];
+            memory.history = history;
+        }
         assert_eq!(pointsman(&desk, "wait search/suggest").await.code, code);
     }
 }

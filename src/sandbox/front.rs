@@ -232,7 +232,7 @@ impl Front {
         };
         let (service, operation, input) = (call.service, call.operation.clone(), call.input.clone());
         let caller = call.caller.clone();
-        backend.call(wire::Request { service, operation, input, stale_versions, caller }).await
+        backend.call(wire::Request { service, operation, input, caller, stale_versions }).await
     }
 }
 

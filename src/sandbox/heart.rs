@@ -140,16 +140,13 @@ impl Heart {
         held: Option<Held>,
     ) -> Self {
         let tempo = Tempo::new(speed);
-        let (region, alarms, cloudwatch) = match held {
-            Some(Held { region, alarms, metrics }) => {
-                let mut region = region.tuned(tuning);
-                region.tasks_lost(clock::now(), RESTARTED);
-                (region, alarms, CloudWatch::with(tempo, metrics))
-            }
-            None => {
-                let alarms = Alarms::new(region, account);
-                (Region::new(account, region, tuning), alarms, CloudWatch::new(tempo))
-            }
+        let (region, alarms, cloudwatch) = if let Some(Held { region, alarms, metrics }) = held {
+            let mut region = region.tuned(tuning);
+            region.tasks_lost(clock::now(), RESTARTED);
+            (region, alarms, CloudWatch::with(tempo, metrics))
+        } else {
+            let alarms = Alarms::new(region, account);
+            (Region::new(account, region, tuning), alarms, CloudWatch::new(tempo))
         };
         let (past, ports, seen) = (VecDeque::new(), BTreeMap::new(), news::Seen::default());
         let mut core = Core { region, cloudwatch, alarms, past, ports, seen };

@@ -91,7 +91,9 @@ fn text<'a>(input: &'a Value, member: &str) -> Option<&'a str> {
 /// `.py` and `.py:function` as folder and `module.function`.
 fn python_file(word: &str) -> Option<Code> {
     let (path, function) = match word.rsplit_once(':') {
-        Some((path, function)) if path.ends_with(".py") => (path, function),
+        Some((path, function)) if Path::new(path).extension().is_some_and(|it| it == "py") => {
+            (path, function)
+        }
         _ => (word, "handler"),
     };
     let path = Path::new(path);

@@ -307,6 +307,7 @@ mod tests {
         })
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "called with `json!` a hundred times")]
     fn matches(pattern: Value) -> bool {
         Pattern::parse(&pattern.to_string()).expect("a pattern").matches(&alarm())
     }

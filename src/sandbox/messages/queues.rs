@@ -72,6 +72,7 @@ pub(super) struct Queues {
     endpoint: String,
     region: String,
     account: String,
+    #[expect(clippy::struct_field_names, reason = "they are what the whole is named after")]
     queues: BTreeMap<String, Queue>,
     sent: u64,
     bytes: usize,

@@ -41,6 +41,7 @@ struct Rule {
 pub(super) struct Rules {
     region: String,
     account: String,
+    #[expect(clippy::struct_field_names, reason = "they are what the whole is named after")]
     rules: BTreeMap<String, Rule>,
 }
 

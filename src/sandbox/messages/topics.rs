@@ -52,6 +52,7 @@ pub(super) struct Topics {
     account: String,
     region: String,
     /// By ARN: attributes that were set.
+    #[expect(clippy::struct_field_names, reason = "they are what the whole is named after")]
     topics: BTreeMap<String, Map<String, Value>>,
     /// In the order in which they were made.
     subscriptions: VecDeque<Subscription>,

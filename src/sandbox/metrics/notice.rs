@@ -183,7 +183,7 @@ fn trigger(condition: &MetricCondition) -> Value {
     }
     set("ComparisonOperator", condition.comparison.as_str().into());
     set("Threshold", threshold(condition).into());
-    let missing = condition.treat_missing.map(|missing| missing.as_str());
+    let missing = condition.treat_missing.map(pointsman_core::world::alarm::MissingData::as_str);
     set("TreatMissingData", missing.into());
     Value::Object(shown)
 }

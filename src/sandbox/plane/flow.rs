@@ -28,12 +28,9 @@ pub(super) async fn carry(
     let table = Arc::clone(&node.borrow());
     // A client that cannot be served is closed without a word: there is no protocol to say it in.
     let Some(target) = target_for(&table, &listener, &settings) else { return };
-    let mut upstream = match timeout(settings.limits.connect, target.stream()).await {
-        Ok(Some(stream)) => stream,
-        Ok(None) | Err(_) => {
-            tracing::debug!(listener = &*listener, "the target of a TCP connection cannot be reached");
-            return;
-        }
+    let Ok(Some(mut upstream)) = timeout(settings.limits.connect, target.stream()).await else {
+        tracing::debug!(listener = &*listener, "the target of a TCP connection cannot be reached");
+        return;
     };
     for (stream, side) in [(&client, "client"), (&upstream, "target")] {
         if let Err(error) = stream.set_nodelay(true) {

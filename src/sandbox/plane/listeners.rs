@@ -65,6 +65,7 @@ impl Way {
 /// The nodes of the plane, shared between the follower and the accept loops.
 #[derive(Debug)]
 pub(super) struct Nodes {
+    #[expect(clippy::struct_field_names, reason = "they are what the whole is named after")]
     nodes: Vec<Node>,
     propagation_millis: AtomicU64,
     /// Of the region's clock.

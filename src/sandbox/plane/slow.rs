@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn the_share_of_a_target_grows_linearly_to_the_full_one_and_stays_there() {
         let began = Instant::now();
-        let growth = Growth { began, length: Duration::from_secs(60) };
+        let growth = Growth { began, length: Duration::from_mins(1) };
         let at = |secs| growth.per_mille(began + Duration::from_secs(secs));
         assert_eq!([0, 15, 30, 45, 60, 600].map(at), [1, 250, 500, 750, 1000, 1000]);
     }
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn half_way_through_slow_start_a_target_gets_half_of_what_its_neighbours_get() {
         let began = Instant::now();
-        let growth = Growth { began, length: Duration::from_secs(60) };
+        let growth = Growth { began, length: Duration::from_mins(1) };
         let targets = [None, Some(growth), None];
         let (mut counts, mut rng) = ([0_u32; 3], StdRng::seed_from_u64(1));
         for _ in 0..20_000 {
@@ -71,6 +71,6 @@ mod tests {
         // 500 of 2,500 thousandths; four standard deviations are 4 × √(20,000 × 0.2 × 0.8) = 226.
         assert!(counts[1].abs_diff(4000) <= 226, "{counts:?}");
         assert!(counts[0].abs_diff(8000) <= 278, "{counts:?}");
-        assert_eq!(draw(&targets, began + Duration::from_secs(60), &mut rng), None, "all in turn again");
+        assert_eq!(draw(&targets, began + Duration::from_mins(1), &mut rng), None, "all in turn again");
     }
 }

@@ -34,7 +34,7 @@ impl Queues {
             "SendMessage" => self.send(now, input),
             "SendMessageBatch" => self.send_batch(now, input),
             "DeleteMessage" => self.delete_message(input),
-            "DeleteMessageBatch" => Ok(self.batch(input, |queues, entry| queues.delete_message(entry))?),
+            "DeleteMessageBatch" => Ok(self.batch(input, Queues::delete_message)?),
             "ChangeMessageVisibility" => self.change_visibility(now, input),
             "ChangeMessageVisibilityBatch" => {
                 Ok(self.batch(input, |queues, entry| queues.change_visibility(now, entry))?)

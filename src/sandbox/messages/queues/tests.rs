@@ -1,5 +1,7 @@
 //! SQS as its documentation says it, in virtual time.
 
+#![expect(clippy::needless_pass_by_value, reason = "called with `json!` again and again")]
+
 use serde_json::json;
 
 use super::*;

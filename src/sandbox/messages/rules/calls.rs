@@ -96,7 +96,7 @@ impl Rules {
         self.rules.get_mut(name).ok_or_else(|| no_rule(name))
     }
 
-    /// "If you are updating an existing rule, the rule is replaced with what you specify in this PutRule
+    /// "If you are updating an existing rule, the rule is replaced with what you specify in this `PutRule`
     /// command"; its targets stay (`API_PutRule`).
     fn put_rule(&mut self, input: &Value) -> Answer {
         let name = needed(input, "Name")?;
@@ -283,7 +283,7 @@ impl Rules {
     }
 }
 
-/// "TestEventPattern … the following fields are mandatory: id, account, source, time, region, resources,
+/// "`TestEventPattern` … the following fields are mandatory: id, account, source, time, region, resources,
 /// detail-type" (`API_TestEventPattern`).
 fn test_pattern(input: &Value) -> Answer {
     const MANDATORY: [&str; 7] = ["id", "account", "source", "time", "region", "resources", "detail-type"];

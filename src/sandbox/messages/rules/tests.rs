@@ -5,8 +5,12 @@ use crate::world::ApiError;
 
 const QUEUE: &str = "arn:aws:sqs:eu-central-1:111122223333:q";
 
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
 fn call(rules: &mut Rules, operation: &str, input: &Value) -> Result<(Value, Vec<Matched>), ApiError> {
-    rules.call(Timestamp::from_second(1_800_000_000).unwrap(), operation, input)
+    rules.call(now(), operation, input)
 }
 
 fn rules(pattern: &str) -> Rules {

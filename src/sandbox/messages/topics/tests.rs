@@ -1,12 +1,18 @@
 //! SNS as its documentation says it.
 
+#![expect(clippy::needless_pass_by_value, reason = "called with `json!` again and again")]
+
 use super::*;
 
 const QUEUE: &str = "arn:aws:sqs:eu-central-1:111122223333:q";
 const TOPIC: &str = "arn:aws:sns:eu-central-1:111122223333:alarms";
 
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
 fn call(topics: &mut Topics, operation: &str, input: &Value) -> Result<(Value, Vec<Delivery>), ApiError> {
-    topics.call(Timestamp::from_second(1_800_000_000).unwrap(), operation, input)
+    topics.call(now(), operation, input)
 }
 
 fn topics(attributes: Value) -> Topics {
