@@ -188,7 +188,7 @@ fn a_deleted_or_draining_service_ends_its_release_and_is_not_made_anew() {
                 Phase::Preparing => assert_eq!(last(&sim), (Outcome::Failed, "CandidateLost")),
                 // There is nothing to go back to: weights stay, a person is called.
                 Phase::Baking => {
-                    assert!(is_halted(&sim, HaltReason::NoRollbackTarget), "{:?}", sim.last_next)
+                    assert!(is_halted(&sim, HaltReason::NoRollbackTarget), "{:?}", sim.last_next);
                 }
                 _ => {}
             }

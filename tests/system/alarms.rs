@@ -1,6 +1,8 @@
 //! `CloudWatch` as the Rust SDK speaks it, rpc-v2-cbor, where numbers, instants and errors have shapes of their own.
 //! `tests/region` asks the same service in JSON and XML.
 
+#![expect(clippy::disallowed_methods, reason = "the metrics of a real region are of now")]
+
 use std::time::SystemTime;
 
 use aws_config::{BehaviorVersion, Region};
