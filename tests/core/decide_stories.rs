@@ -507,6 +507,31 @@ fn a_lost_step_forward_is_not_repeated_when_an_alarm_came_and_went_meanwhile() {
 }
 
 #[test]
+fn a_lost_write_of_the_test_route_is_not_repeated_when_an_alarm_came_and_went_meanwhile() {
+    let preview = |sim: &Sim| {
+        let forward = |effect: &&Effect| match effect {
+            Effect::SetWeights { route, shares, .. } => route == "preview" && shares.of(Group::B) > 0,
+            _ => false,
+        };
+        sim.effects.iter().filter(forward).count()
+    };
+    let mut sim = Sim::serving(|_| {});
+    sim.ask(2);
+    while !sim.facts().outstanding.keys().any(|it| matches!(it, pointsman_core::model::Resource::Route(_))) {
+        let made = sim.facts().release.as_ref().is_some_and(|release| release.candidate.task_set.is_some());
+        sim.pass(if made { Fault::LostCall } else { Fault::None });
+    }
+    let sent = preview(&sim);
+    sim.be_away(Span::from_secs(5));
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Alarm);
+    sim.let_time_pass(Span::from_secs(1));
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Ok);
+    finish(&mut sim);
+    assert_eq!(outcome(&sim), Outcome::Failed);
+    assert_eq!(preview(&sim), sent, "the flap is found before the write is sent again");
+}
+
+#[test]
 fn a_lost_step_forward_is_not_repeated_while_alarms_cannot_be_read() {
     let mut sim = canary_with_a_lost_step();
     for _ in 0..5 {

@@ -23,19 +23,17 @@ pub(super) fn pause(pass: &mut Pass<'_>) -> Option<Next> {
     Some(pass.wait_in_stage(on, None))
 }
 
-/// Whether a write that waits to be repeated gives the candidate more than it is known to have: a step forward,
-/// which nobody can say has been made.
+/// Whether a write that waits to be repeated gives the candidate more than it is known to have, on the test route too:
+/// a step forward, which nobody can say has been made.
 pub(super) fn goes_forward(pass: &Pass<'_>) -> bool {
     let Some(release) = pass.release() else { return false };
     let group = release.candidate.group;
-    pass.production().into_iter().any(|route| {
-        let known = pass.facts.acknowledged.get(&route).map(|write| write.shares);
-        match pass.facts.outstanding.get(&Resource::Route(route)).map(|entry| &entry.effect) {
-            Some(Effect::SetWeights { shares, .. }) => {
-                shares.of(group) > 0 && known.is_none_or(|known| shares.gives_more_to(group, known))
-            }
-            _ => false,
+    pass.facts.outstanding.values().any(|entry| match &entry.effect {
+        Effect::SetWeights { route, shares, .. } => {
+            let known = pass.facts.acknowledged.get(route).map(|write| write.shares);
+            shares.of(group) > 0 && known.is_none_or(|known| shares.gives_more_to(group, known))
         }
+        _ => false,
     })
 }
 

@@ -29,13 +29,15 @@ fn lands_much_later(fault: Fault) -> bool {
     matches!(fault, Fault::Late(secs) | Fault::CrashLate(secs) | Fault::TakeOver(secs) if secs > 20)
 }
 
-/// One of the ends is excused, and the others are as without faults.
+/// One of the ends is excused, and the others are as without faults; those that were to be asked for later in that release
+/// were not.
 fn excused(reference: &Reference, run: &Outcome, faults: &[Planned]) -> bool {
     let differ: Vec<_> = run.ended.iter().zip(&reference.ended).filter(|(now, then)| now != then).collect();
-    let [((outcome, reason), _)] = differ[..] else { return false };
-    run.ended.len() == reference.ended.len()
-        && EXCUSED.iter().any(|(befell, end, why)| {
-            end == outcome && why == reason && faults.iter().any(|planned| befell(planned.fault))
+    let [(end @ (outcome, reason), _)] = differ[..] else { return false };
+    let cut_short = run.ended.len() < reference.ended.len() && run.ended.last() == Some(end);
+    (cut_short || run.ended.len() == reference.ended.len())
+        && EXCUSED.iter().any(|(befell, legal, why)| {
+            legal == outcome && why == reason && faults.iter().any(|planned| befell(planned.fault))
         })
 }
 
