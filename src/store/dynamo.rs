@@ -62,7 +62,7 @@ impl std::fmt::Debug for DynamoStore {
 
 impl DynamoStore {
     /// `operation` is the longest that one call may take, all attempts together: the lease's
-    /// [`LeaseTiming::operation`](super::lease::LeaseTiming), or a write could outlive the lease.
+    /// [`LeaseTiming::operation`](crate::lease::LeaseTiming), or a write could outlive the lease.
     pub fn new(client: Client, tables: Tables, clock: Arc<dyn Clock>, operation: Duration) -> Self {
         Self { client, tables, clock, operation }
     }
