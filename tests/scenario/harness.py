@@ -23,6 +23,8 @@ SPEED = 30
 WEATHER = "real"
 #: The slowest node's delay in that weather, in seconds.
 SLOWEST_NODE = 0.6
+#: Seconds after which no read of ECS or ELB misses a change any more: its age of 600 ms at most, and some for the way.
+OLDEST_READ = 0.8
 #: Weights count as in force on every node after this, in seconds; also written into the records. It leaves a busy
 #: machine time for what a node does after its delay.
 PROPAGATION = SLOWEST_NODE + 0.4

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Callable, Iterator, Union
 
-from harness import check, until
+from harness import OLDEST_READ, check, until
 from stories import Stage, story
 from subject import Subject
 
@@ -61,6 +62,7 @@ def _with_foreign_rule(subject: Subject) -> Iterator[None]:
         Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/elsewhere"]}}],
         Actions=[{"Type": "forward", "TargetGroupArn": subject.service.groups["b"]}],
     )
+    time.sleep(OLDEST_READ)
     try:
         yield
     finally:
@@ -74,6 +76,7 @@ def _sticky(subject: Subject) -> Iterator[None]:
     pair = before[0]["ForwardConfig"]["TargetGroups"]
     sticky = {"TargetGroups": pair, "TargetGroupStickinessConfig": {"Enabled": True, "DurationSeconds": 60}}
     elb.modify_rule(RuleArn=rule, Actions=[{"Type": "forward", "ForwardConfig": sticky}])
+    time.sleep(OLDEST_READ)
     try:
         yield
     finally:
