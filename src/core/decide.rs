@@ -23,6 +23,7 @@ mod commands;
 pub mod emergency;
 mod evidence;
 pub mod explain;
+mod foreign;
 mod forward;
 mod housekeeping;
 mod latch;

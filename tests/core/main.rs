@@ -5,6 +5,7 @@ mod decide_properties;
 mod decide_stories;
 mod hands;
 mod isolation;
+mod late_writes;
 mod records;
 mod refusals;
 mod sim;

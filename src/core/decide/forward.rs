@@ -1,6 +1,6 @@
 //! A release goes forward: make the candidate, judge it, then step by step scale, check, shift, bake.
 
-use super::latch::FOREIGN_READS;
+use super::foreign;
 use super::pass::{Pass, unread};
 use super::{Next, WaitingOn};
 use crate::model::effect::Shares;
@@ -311,7 +311,7 @@ fn guard(pass: &Pass<'_>, set: &TaskSet, weight: Percent) -> Option<WaitingOn> {
     if service.task_sets.iter().any(|other| other.group == Some(group) && other.arn != set.arn) {
         return Some(WaitingOn::GroupBusy { group });
     }
-    if release.progress.foreign_reads > 0 && release.progress.foreign_reads < FOREIGN_READS {
+    if release.progress.foreign_reads > 0 && release.progress.foreign_reads < foreign::READS {
         let route = pass.production().first().cloned().unwrap_or_default();
         return Some(WaitingOn::ForeignWeights { route });
     }

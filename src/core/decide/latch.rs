@@ -1,18 +1,18 @@
 //! Every reason to turn a release around. Once latched, a release only goes back; the latch is never removed.
 
 use super::evidence::{Evidence, judge};
+use super::foreign;
 use super::pass::Pass;
 use super::response::{AtLimit, Limit, at_limit, limit_of};
-use super::{Asked, Next, WaitingOn};
+use super::{Asked, Next};
 use crate::model::Plan;
-use crate::model::effect::Shares;
 use crate::model::facts::{LatchCause, Release};
 use crate::records::Span;
 use crate::records::strategy::{OnTimeout, Step};
 
-/// This many consecutive observations, and the propagation wait, before weights that differ from ours are
-/// taken for a person's doing: a stale read shows an older value of our own for a while.
-pub(super) const FOREIGN_READS: u8 = 3;
+/// This many consecutive observations without the candidate's task set before it counts as gone: a list read right
+/// after the creation may lack it.
+const MISSING_READS: u8 = 3;
 
 /// How long the stage under way may take; none for one without an end of its own.
 pub(super) fn stage_deadline(plan: &Plan, release: &Release, steps: &[Step]) -> Option<Span> {
@@ -48,7 +48,7 @@ pub(super) fn watch(pass: &mut Pass<'_>) -> Watch {
     if astray_for_too_long(pass) {
         return Watch::Done;
     }
-    if let Some(hold) = moved_by_hand(pass) {
+    if let Some(hold) = foreign::answer(pass, &evidence) {
         return if pass.release().is_some_and(|r| r.latch.is_some()) {
             Watch::Done
         } else {
@@ -65,47 +65,12 @@ fn record_deleted(pass: &Pass<'_>) -> bool {
     matches!(pass.input.desired, Asked::Absent) || matches!(pass.input.service, Asked::Absent)
 }
 
-/// Weights that are not what we wrote: toward stable it is a person's rollback and wins; toward the candidate
-/// they are put back.
-fn moved_by_hand(pass: &mut Pass<'_>) -> Option<Next> {
-    let foreign = first_foreign(pass);
-    let watched = pass.input.watched;
-    let poll_wait = |pass: &Pass<'_>, route: &str| {
-        pass.wait_in_stage(WaitingOn::ForeignWeights { route: route.to_owned() }, None)
-    };
-    let propagation = pass.plan()?.spec.waits.propagation;
-    let release = pass.facts.release.as_mut()?;
-    let progress = &mut release.progress;
-    let Some((route, live, expected)) = foreign else {
-        progress.foreign_reads = 0;
-        progress.foreign_for = Span::ZERO;
-        return None;
-    };
-    if progress.foreign_reads > 0 {
-        progress.foreign_for = progress.foreign_for.plus(watched);
-    }
-    progress.foreign_reads = progress.foreign_reads.saturating_add(1).min(FOREIGN_READS);
-    if progress.foreign_reads < FOREIGN_READS || progress.foreign_for < propagation {
-        // Holding is free of risk; it counts against the stage's deadline.
-        return Some(poll_wait(pass, &route));
-    }
-    progress.foreign_reads = 0;
-    progress.foreign_for = Span::ZERO;
-    let candidate = release.candidate.group;
-    if expected.gives_more_to(candidate, live) {
-        let detail = format!("route {route} was set to {} % by hand", live.share(candidate));
-        pass.latch(LatchCause::MovedByHand, detail);
-        return Some(Next::Again);
-    }
-    Some(pass.set_weights(&route, expected, None, false))
-}
-
 /// Weights that stay other than written, or whose write stays open, end the release in every stage: some have no
 /// deadline of their own, and a candidate with the wrong share is judged wrongly.
 fn astray_for_too_long(pass: &mut Pass<'_>) -> bool {
     let watched = pass.input.watched;
     let routes = pass.production();
-    let open = first_foreign(pass).is_some() || routes.iter().any(|route| pass.route_outstanding(route));
+    let open = foreign::first(pass).is_some() || routes.iter().any(|route| pass.route_outstanding(route));
     let unread = routes.iter().any(|route| pass.live(route).is_none());
     let Some(limit) = pass.plan().and_then(|plan| Limit::WeightWrite.span(plan)) else { return false };
     let Some(release) = &mut pass.facts.release else { return false };
@@ -122,16 +87,6 @@ fn astray_for_too_long(pass: &mut Pass<'_>) -> bool {
     true
 }
 
-fn first_foreign(pass: &Pass<'_>) -> Option<(String, Shares, Shares)> {
-    pass.production().into_iter().find_map(|route| {
-        if pass.route_outstanding(&route) {
-            return None;
-        }
-        let (live, expected) = (pass.live(&route)?, pass.expected(&route)?);
-        (!live.same_ratio(expected)).then_some((route, live, expected))
-    })
-}
-
 /// The candidate's task set is gone, or leaves, or carries traffic with no running task.
 fn candidate_lost(pass: &mut Pass<'_>) -> bool {
     let Some(service) = pass.service() else { return false };
@@ -146,10 +101,10 @@ fn candidate_lost(pass: &mut Pass<'_>) -> bool {
         release.progress.missing_reads = 0;
         return false;
     }
-    release.progress.missing_reads = release.progress.missing_reads.saturating_add(1).min(FOREIGN_READS);
+    release.progress.missing_reads = release.progress.missing_reads.saturating_add(1).min(MISSING_READS);
     // A list read right after the creation may lack it; traffic on dead tasks is not waited for.
     let seen_dead = set.is_some() && release.progress.exposed;
-    if seen_dead || release.progress.missing_reads >= FOREIGN_READS {
+    if seen_dead || release.progress.missing_reads >= MISSING_READS {
         pass.latch(LatchCause::CandidateLost, "the candidate's task set is gone or has no running task");
         return true;
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::pass::Pass;
 use super::{Next, WaitingOn};
+use crate::model::effect::Shares;
 use crate::model::facts::{Outstanding, Stage};
 use crate::model::{Effect, Resource};
 use crate::records::Span;
@@ -31,7 +32,9 @@ pub(super) fn goes_forward(pass: &Pass<'_>) -> bool {
     pass.facts.outstanding.values().any(|entry| match &entry.effect {
         Effect::SetWeights { route, shares, .. } => {
             let known = pass.facts.acknowledged.get(route).map(|write| write.shares);
-            shares.of(group) > 0 && known.is_none_or(|known| shares.gives_more_to(group, known))
+            let more = |than: Option<Shares>| than.is_none_or(|than| shares.gives_more_to(group, than));
+            // Acknowledged once does not mean in force: a late write may have taken it back.
+            shares.of(group) > 0 && (more(known) || pass.live(route).is_some_and(|live| more(Some(live))))
         }
         _ => false,
     })

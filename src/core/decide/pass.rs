@@ -143,7 +143,11 @@ impl<'a> Pass<'a> {
     pub(super) fn act(&mut self, effect: Effect, rollback: bool) -> Next {
         let resource = effect.resource();
         // An earlier unknown outcome on the resource stays unknown until this one is acknowledged.
-        let unknown = self.facts.outstanding.get(&resource).is_some_and(|before| before.unknown);
+        let before = self.facts.outstanding.remove(&resource);
+        let unknown = before.as_ref().is_some_and(|before| before.unknown);
+        if let Some(before) = before {
+            super::foreign::may_still_land(self, before.effect);
+        }
         self.facts.outstanding.insert(resource, Outstanding { effect: effect.clone(), unknown, looked: 0 });
         Next::Act(Action { effect, rollback })
     }

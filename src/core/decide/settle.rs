@@ -66,6 +66,7 @@ fn acknowledged(facts: &mut Facts, effect: &Effect, acknowledgement: &Acknowledg
                 Acknowledgement::Done | Acknowledgement::Created { .. } => *shares,
             };
             facts.acknowledged.insert(route.clone(), Acknowledged { shares, epoch });
+            facts.late.retain(|write| write.route != *route || !write.landed);
             if facts.drift.repairing.as_ref() == Some(route) {
                 facts.drift.repairing = None;
                 facts.drift.repairs = facts.drift.repairs.saturating_add(1);

@@ -54,6 +54,8 @@ pub struct Facts {
     pub trouble: Option<Trouble>,
     /// The last acknowledged write of each route, by name.
     pub acknowledged: BTreeMap<String, Acknowledged>,
+    /// Weight writes that may still land after a later one; the last [`KEPT`].
+    pub late: Vec<LateWrite>,
     /// Task sets that never get weight again; the last [`KEPT`].
     pub tombstones: Vec<String>,
     /// Revisions that failed; the last [`KEPT`].
@@ -186,6 +188,21 @@ pub struct Release {
     pub break_glass: BTreeSet<String>,
     /// Some write's outcome was unknown, or the daemon changed hands: clean-up waits longer.
     pub uncertain: bool,
+}
+
+/// A production weight write of unknown outcome that another one has followed. AWS may carry it out yet, and then its
+/// shares are not a person's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LateWrite {
+    /// Of this route.
+    pub route: String,
+    /// What it asked for.
+    pub shares: Shares,
+    /// Time watched since the other one; past the quiet time after an unknown outcome it cannot land any more.
+    pub age: Span,
+    /// It was seen in force and is being put back.
+    pub landed: bool,
 }
 
 /// The candidate of a release.
@@ -528,6 +545,9 @@ impl Facts {
         for cleanup in &mut still.cleanups {
             cleanup.quiet = Span::ZERO;
             cleanup.elapsed = Span::ZERO;
+        }
+        for write in &mut still.late {
+            write.age = Span::ZERO;
         }
         still.drift.window = Span::ZERO;
         still.drift.outage_reads = 0;

@@ -1,9 +1,9 @@
-//! Whether a run ended as it must: like the run without faults, or in one of the few other ways that are stated.
+//! Whether a run ended as it must: like the run without faults, or in another way that its scenario states.
 
 use pointsman_core::model::observed::TaskSetStatus;
 use pointsman_core::records::status::Outcome as Ended;
 
-use super::fault::{Fault, Op};
+use super::fault::Op;
 use super::monitors;
 use super::region::GROUPS;
 use super::run::Outcome;
@@ -13,33 +13,6 @@ use super::world::Planned;
 /// Passes that a run may need beyond those of the run without faults: a failover and a storm (25), the quiet time
 /// after an unknown outcome twice (60), a deadline used up (60).
 const MORE_TICKS: u32 = 150;
-
-/// Which fault, which end, for which reason.
-type Excuse = (fn(Fault) -> bool, Ended, &'static str);
-
-/// Ends that a fault makes legal whatever the scenario: which fault, the outcome, its reason, and why.
-const EXCUSED: [Excuse; 1] = [
-    // A weight write that lands after a later one shows a smaller share than was written last. Nobody can tell it from
-    // a person's hand, and a person's hand toward stable wins.
-    (lands_much_later, Ended::RolledBack, "MovedByHand"),
-];
-
-/// After the next step's write, that is.
-fn lands_much_later(fault: Fault) -> bool {
-    matches!(fault, Fault::Late(secs) | Fault::CrashLate(secs) | Fault::TakeOver(secs) if secs > 20)
-}
-
-/// One of the ends is excused, and the others are as without faults; those that were to be asked for later in that release
-/// were not.
-fn excused(reference: &Reference, run: &Outcome, faults: &[Planned]) -> bool {
-    let differ: Vec<_> = run.ended.iter().zip(&reference.ended).filter(|(now, then)| now != then).collect();
-    let [(end @ (outcome, reason), _)] = differ[..] else { return false };
-    let cut_short = run.ended.len() < reference.ended.len() && run.ended.last() == Some(end);
-    (cut_short || run.ended.len() == reference.ended.len())
-        && EXCUSED.iter().any(|(befell, legal, why)| {
-            legal == outcome && why == reason && faults.iter().any(|planned| befell(planned.fault))
-        })
-}
 
 /// How a run compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +49,7 @@ pub fn judge(scenario: &Scenario, reference: &Reference, run: &Outcome, faults: 
     wrong.extend(monitors::check(&run.log).iter().map(ToString::to_string));
     let outcomes: Vec<Ended> = run.ended.iter().map(|(outcome, _)| *outcome).collect();
     let same = run.ended == reference.ended;
-    let excused = !same && excused(reference, run, faults);
-    let other = excused || scenario.or.iter().any(|allowed| **allowed == outcomes);
+    let other = scenario.or.iter().any(|allowed| **allowed == outcomes);
     // In bad weather any end is right that is safe and clean.
     let weather = faults.len() > 2;
     if run.settled_ms.is_none() {
@@ -86,7 +58,7 @@ pub fn judge(scenario: &Scenario, reference: &Reference, run: &Outcome, faults: 
         wrong.push(format!("ended {:?} and not {:?}", run.ended, reference.ended));
     }
     if run.settled_ms.is_some() {
-        wrong.extend(unclean(scenario, run, same, excused || weather));
+        wrong.extend(unclean(scenario, run, same, weather));
     }
     let faults = u32::try_from(faults.len()).unwrap_or(u32::MAX);
     if run.ticks > reference.ticks + MORE_TICKS.saturating_mul(faults) {
@@ -100,13 +72,13 @@ pub fn judge(scenario: &Scenario, reference: &Reference, run: &Outcome, faults: 
 }
 
 /// What is left over that must not be.
-fn unclean(scenario: &Scenario, run: &Outcome, same: bool, excused: bool) -> Vec<String> {
+fn unclean(scenario: &Scenario, run: &Outcome, same: bool, weather: bool) -> Vec<String> {
     let mut left = Vec::new();
     let Some((item, _)) = &run.base.state else { return vec!["no state".to_owned()] };
     let facts = &item.facts;
     let Some(stable) = &facts.stable else { return vec!["nothing serves".to_owned()] };
     let number = stable.revision.number;
-    let right = number == scenario.serves || excused || (!same && scenario.or_serves.contains(&number));
+    let right = number == scenario.serves || weather || (!same && scenario.or_serves.contains(&number));
     if !right {
         left.push(format!("revision {number} serves"));
     }

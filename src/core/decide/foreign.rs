@@ -1,0 +1,105 @@
+//! Production weights that are not what we wrote last: whose are they, and what now?
+//!
+//! - A *stale read* shows an older value of our own for a while: several observations must agree, over the propagation
+//!   wait, before anything is believed.
+//! - A *late write* of our own: its answer was lost, it was repeated, and the first attempt lands after the next
+//!   step's write. AWS has no conditional write that would prevent it. Each such attempt is remembered for as long as
+//!   it can land; it is put back, once, and on the same evidence as any share of the candidate.
+//! - Everything else is a *person*. Toward stable it is their rollback and wins; toward the candidate it is put back.
+
+use super::evidence::{Evidence, world_readable};
+use super::pass::Pass;
+use super::{Next, WaitingOn};
+use crate::model::Effect;
+use crate::model::effect::Shares;
+use crate::model::facts::{KEPT, LatchCause, LateWrite};
+use crate::records::Span;
+
+/// This many consecutive observations, and the propagation wait, before weights that differ from ours are believed.
+pub(super) const READS: u8 = 3;
+
+/// The first production route that shows other weights than ours while no write of it is open: its name, what it
+/// shows, what we wrote.
+pub(super) fn first(pass: &Pass<'_>) -> Option<(String, Shares, Shares)> {
+    pass.production().into_iter().find_map(|route| {
+        if pass.route_outstanding(&route) {
+            return None;
+        }
+        let (live, expected) = (pass.live(&route)?, pass.expected(&route)?);
+        (!live.same_ratio(expected)).then_some((route, live, expected))
+    })
+}
+
+/// Looks again, latches, or puts weights back; nothing when all is as written, or when others must speak first.
+pub(super) fn answer(pass: &mut Pass<'_>, evidence: &Evidence) -> Option<Next> {
+    let found = first(pass);
+    if !believed(pass, found.is_some())? {
+        // Holding is free of risk; it counts against the stage's deadline.
+        let route = found.map(|(route, ..)| route).unwrap_or_default();
+        return Some(pass.wait_in_stage(WaitingOn::ForeignWeights { route }, None));
+    }
+    let (route, live, expected) = found?;
+    let candidate = pass.release()?.candidate.group;
+    let less = expected.gives_more_to(candidate, live);
+    if less && is_late_write(pass, &route, live) {
+        let clear = *evidence == Evidence::Clear && world_readable(pass).is_ok();
+        // `hold_without_evidence` says what is missing, and ends the release when it stays so.
+        return clear.then(|| put_back(pass, &route, live, expected));
+    }
+    forget(pass);
+    if less {
+        let detail = format!("route {route} was set to {} % by hand", live.share(candidate));
+        pass.latch(LatchCause::MovedByHand, detail);
+        return Some(Next::Again);
+    }
+    Some(pass.set_weights(&route, expected, None, false))
+}
+
+/// Whether enough observations agree; none when there is nothing to believe.
+fn believed(pass: &mut Pass<'_>, foreign: bool) -> Option<bool> {
+    let watched = pass.input.watched;
+    let propagation = pass.plan()?.spec.waits.propagation;
+    let progress = &mut pass.facts.release.as_mut()?.progress;
+    if !foreign {
+        forget(pass);
+        return None;
+    }
+    if progress.foreign_reads > 0 {
+        progress.foreign_for = progress.foreign_for.plus(watched);
+    }
+    progress.foreign_reads = progress.foreign_reads.saturating_add(1).min(READS);
+    Some(progress.foreign_reads == READS && progress.foreign_for >= propagation)
+}
+
+fn forget(pass: &mut Pass<'_>) {
+    if let Some(release) = &mut pass.facts.release {
+        release.progress.foreign_reads = 0;
+        release.progress.foreign_for = Span::ZERO;
+    }
+}
+
+/// A weight write that was announced before and whose outcome nobody knows is followed by another one now. It may
+/// land in this release or in the next.
+pub(super) fn may_still_land(pass: &mut Pass<'_>, earlier: Effect) {
+    let Effect::SetWeights { route, shares, .. } = earlier else { return };
+    if pass.production().contains(&route) {
+        let late = &mut pass.facts.late;
+        late.push(LateWrite { route, shares, age: Span::ZERO, landed: false });
+        late.drain(..late.len().saturating_sub(KEPT));
+    }
+}
+
+fn is_late_write(pass: &Pass<'_>, route: &str, live: Shares) -> bool {
+    pass.facts.late.iter().any(|write| write.route == route && write.shares.same_ratio(live))
+}
+
+/// The attempt has landed, so that the same weights a second time are not its doing (`settle` strikes it out).
+fn put_back(pass: &mut Pass<'_>, route: &str, live: Shares, expected: Shares) -> Next {
+    forget(pass);
+    let its = |write: &&mut LateWrite| write.route == route && write.shares.same_ratio(live);
+    // One that is marked already was met by a put-back that AWS refused.
+    if let Some(write) = pass.facts.late.iter_mut().filter(its).max_by_key(|write| write.landed) {
+        write.landed = true;
+    }
+    pass.set_weights(route, expected, Some(live), false)
+}

@@ -1,0 +1,102 @@
+//! A weight write whose answer was lost may land long after the next step's write. It is ours, and no person's hand.
+
+use pointsman_core::model::Effect;
+use pointsman_core::model::effect::Shares;
+use pointsman_core::records::status::Outcome;
+use pointsman_core::records::{Group, Span};
+
+use crate::sim::{Fault, Sim};
+
+const ALARM: &str = "b-5xx";
+
+fn share_of_b(sim: &Sim) -> u16 {
+    sim.region.weights_of("public").map_or(0, |live| live.share(Group::B).tenths())
+}
+
+/// The whole bake lies ahead at 100 %; the first attempt to write 10 % got no answer and was repeated.
+fn lost_its_first_step() -> Sim {
+    let mut sim = Sim::serving(|spec| {
+        spec.bake = Span::from_mins(8);
+        spec.waits.quiet_after_unknown = Span::from_mins(3);
+    });
+    sim.ask(2);
+    let on_test_route = |sim: &Sim| sim.facts().release.as_ref().is_some_and(|r| r.progress.test_shifted);
+    sim.run_until(on_test_route, 100);
+    // The next effect is the first step's.
+    sim.pass(Fault::LostCall);
+    sim.run_until(|sim| share_of_b(sim) == 1000, 100);
+    let first = Shares { a: 900, b: 100 };
+    let asked = |effect: &&Effect| matches!(effect, Effect::SetWeights { shares, .. } if *shares == first);
+    assert_eq!(sim.effects.iter().filter(asked).count(), 1, "the repeated one");
+    sim
+}
+
+/// The lost attempt lands now, or a person does the same.
+fn at_ten_percent_again(sim: &mut Sim) {
+    sim.move_by_hand(90, 10);
+}
+
+fn how_it_ended(sim: &mut Sim) -> (Outcome, String) {
+    sim.run_until(Sim::is_settled, 2000);
+    assert_eq!(sim.violations, Vec::<String>::new());
+    let last = sim.ended.last().expect("a release has ended");
+    (last.outcome, last.reason.clone())
+}
+
+#[test]
+fn a_late_write_of_our_own_is_put_back_and_the_release_goes_on() {
+    let mut sim = lost_its_first_step();
+    at_ten_percent_again(&mut sim);
+    sim.run_until(|sim| share_of_b(sim) == 1000, 20);
+    assert_eq!(how_it_ended(&mut sim).0, Outcome::Succeeded);
+}
+
+#[test]
+fn a_put_back_that_is_refused_is_tried_again() {
+    let mut sim = lost_its_first_step();
+    at_ten_percent_again(&mut sim);
+    sim.pass(Fault::Throttled);
+    sim.run_until(|sim| share_of_b(sim) == 1000, 60);
+    assert_eq!(how_it_ended(&mut sim).0, Outcome::Succeeded);
+}
+
+#[test]
+fn each_lost_attempt_lands_once_so_that_a_second_time_is_a_person() {
+    let mut sim = lost_its_first_step();
+    at_ten_percent_again(&mut sim);
+    sim.run_until(|sim| share_of_b(sim) == 1000, 20);
+    at_ten_percent_again(&mut sim);
+    assert_eq!(how_it_ended(&mut sim), (Outcome::RolledBack, "MovedByHand".to_owned()));
+}
+
+#[test]
+fn other_weights_than_those_of_the_lost_attempt_are_a_persons() {
+    let mut sim = lost_its_first_step();
+    sim.move_by_hand(100, 0);
+    assert_eq!(how_it_ended(&mut sim), (Outcome::RolledBack, "MovedByHand".to_owned()));
+}
+
+#[test]
+fn after_the_quiet_time_nothing_can_land_any_more() {
+    let mut sim = lost_its_first_step();
+    let quiet = sim.facts().plan.as_ref().expect("a plan").quiet(true);
+    let until = sim.now + quiet.signed();
+    sim.run_until(|sim| sim.now > until, 2000);
+    assert_eq!(share_of_b(&sim), 1000, "the bake is longer");
+    at_ten_percent_again(&mut sim);
+    assert_eq!(how_it_ended(&mut sim), (Outcome::RolledBack, "MovedByHand".to_owned()));
+}
+
+#[test]
+fn a_late_write_is_put_back_only_on_the_evidence_of_a_step_forward() {
+    let mut sim = lost_its_first_step();
+    sim.region.remove_alarm(ALARM);
+    at_ten_percent_again(&mut sim);
+    for _ in 0..15 {
+        sim.pass(Fault::None);
+        assert_eq!(share_of_b(&sim), 100, "it holds");
+    }
+    sim.region.restore_alarms(sim.now);
+    sim.run_until(|sim| share_of_b(sim) == 1000, 20);
+    assert_eq!(how_it_ended(&mut sim).0, Outcome::Succeeded);
+}
