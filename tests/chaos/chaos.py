@@ -27,9 +27,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "scenario")]
 import judge  # noqa: E402
 import monitor  # noqa: E402
 import schedule  # noqa: E402
-from fleet import Fleet  # noqa: E402
+from fleet import IN_FORCE, Fleet  # noqa: E402
 from region import OUR_KEY, placements, writes  # noqa: E402
-from releases import PROPAGATION, Line, orders  # noqa: E402
+from releases import Line, orders  # noqa: E402
 from together import Together, together  # noqa: E402
 from traffic import Traffic  # noqa: E402
 from unrest import Unrest  # noqa: E402
@@ -146,7 +146,7 @@ def judge_traffic(fleet: Fleet, line: Line, traffic: Traffic, totals: Counter[st
     """Failed, leaked and strange answers of one service."""
     log, service = fleet.sandbox.calls, line.subject.service
     requests = traffic.requests()
-    verdict = judge.judge(requests, writes(log, service), placements(log, service), PROPAGATION)
+    verdict = judge.judge(requests, writes(log, service), placements(log, service), IN_FORCE)
     by_bad = [one for one in verdict.failed if one.revision in line.bad]
     failed = [one for one in verdict.failed if one.revision not in line.bad]
     totals.update(

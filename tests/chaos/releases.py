@@ -10,11 +10,9 @@ from typing import Callable, Optional
 
 from harness import check, until
 from region import NAMESPACE, item, document
-from schedule import QUIET_AFTER_UNKNOWN
+from schedule import PROPAGATION, QUIET_AFTER_UNKNOWN
 from subject import Subject
 
-#: Weights count as in force on every node after this, in seconds.
-PROPAGATION = 0.5
 #: For one release with all its disturbances, in seconds. Whoever waits longer has found a release that does not end.
 RELEASE_TIMEOUT = 240.0
 #: Watched time for a candidate to come up; shorter for one that never will.

@@ -18,6 +18,11 @@ STOP_MAX = 8.0
 #: The longest that a call is held back or a path is silent: a living owner waits QUIET_AFTER_UNKNOWN alone.
 LATE_MAX = 5.0
 
+#: `waits.propagation` of all services, in seconds: weights that are read other than written for longer than this are
+#: believed. Reads must never be stale for as long; the rest is for a busy machine that ends the fault late.
+PROPAGATION = 2.0
+STALE_MAX = PROPAGATION / 2
+
 #: How often each kind comes up, relative to the others.
 WEIGHTS = {
     "kill": 8,
@@ -71,7 +76,7 @@ def _lasts(rng: random.Random, kind: str) -> float:
         "cut": (1.0, 5.0),
         # Minutes, at the speed of the sandbox.
         "tablesDown": (4.0, 8.0),
-        "stale": (2.0, 6.0),
+        "stale": (0.4, STALE_MAX),
         "jump": (2.0, 8.0),
     }[kind]
     return round(rng.uniform(low, high), 2)
