@@ -19,7 +19,7 @@ STOP_MAX = 8.0
 LATE_MAX = 5.0
 
 #: `waits.propagation` of all services, in seconds: weights that are read other than written for longer than this are
-#: believed. Reads must never be stale for as long; the rest is for a busy machine that ends the fault late.
+#: believed. Reads are stale for STALE_MAX at a time; the other half is for a busy machine that ends the fault late.
 PROPAGATION = 2.0
 STALE_MAX = PROPAGATION / 2
 
@@ -76,7 +76,7 @@ def _lasts(rng: random.Random, kind: str) -> float:
         "cut": (1.0, 5.0),
         # Minutes, at the speed of the sandbox.
         "tablesDown": (4.0, 8.0),
-        "stale": (0.4, STALE_MAX),
+        "stale": (1.0, 8.0),
         "jump": (2.0, 8.0),
     }[kind]
     return round(rng.uniform(low, high), 2)

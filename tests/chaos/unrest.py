@@ -13,7 +13,7 @@ from typing import Callable, Optional
 from fleet import Fleet
 from monitor import owners_at, takes
 from replica import KEY_PREFIX, Replica
-from schedule import LATE_MAX, Disturbance
+from schedule import LATE_MAX, PROPAGATION, STALE_MAX, Disturbance
 
 #: How long something that is aimed waits for its call, in seconds.
 AIM_TIMEOUT = 12.0
@@ -193,15 +193,18 @@ class Unrest:
             self._disarm(rule, "hold")
 
     def _stale(self, disturbance: Disturbance) -> None:
-        """Reads of ECS and ELB answer as things were."""
+        """Reads of ECS and ELB answer as things were; now and then they are true again."""
         self.counts["stale"] += 1
-        rules = [
-            self._fleet.sandbox.arm("Describe*", "stale", service=service, accessKey=DAEMONS, versions=STALE_VERSIONS)
-            for service in ("ecs", "elb")
-        ]
-        self._stop.wait(disturbance.lasts)
-        for rule in rules:
-            self._disarm(rule, "stale")
+        ends = time.monotonic() + disturbance.lasts
+        while time.monotonic() < ends and not self._stop.is_set():
+            rules = [
+                self._fleet.sandbox.arm("Describe*", "stale", service=service, accessKey=DAEMONS, versions=STALE_VERSIONS)
+                for service in ("ecs", "elb")
+            ]
+            self._stop.wait(STALE_MAX)
+            for rule in rules:
+                self._disarm(rule, "stale")
+            self._stop.wait(PROPAGATION)
 
     def _tablesDown(self, disturbance: Disturbance) -> None:
         """No daemon reaches DynamoDB."""
