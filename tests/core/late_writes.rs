@@ -15,8 +15,13 @@ fn share_of_b(sim: &Sim) -> u16 {
 
 /// The whole bake lies ahead at 100 %; the first attempt to write 10 % got no answer and was repeated.
 fn lost_its_first_step() -> Sim {
+    lost_its_first_step_of(Span::from_mins(8))
+}
+
+fn lost_its_first_step_of(bake: Span) -> Sim {
     let mut sim = Sim::serving(|spec| {
-        spec.bake = Span::from_mins(8);
+        spec.bake = bake;
+        spec.retention = Span::from_mins(30);
         spec.waits.quiet_after_unknown = Span::from_mins(3);
     });
     sim.ask(2);
@@ -49,6 +54,19 @@ fn a_late_write_of_our_own_is_put_back_and_the_release_goes_on() {
     at_ten_percent_again(&mut sim);
     sim.run_until(|sim| share_of_b(sim) == 1000, 20);
     assert_eq!(how_it_ended(&mut sim).0, Outcome::Succeeded);
+}
+
+#[test]
+fn a_late_write_that_lands_after_success_is_put_back_whatever_drift_idle_says() {
+    let mut sim = lost_its_first_step_of(Span::from_secs(10));
+    sim.run_until(|sim| sim.facts().release.is_none(), 500);
+    at_ten_percent_again(&mut sim);
+    sim.run_until(|sim| share_of_b(sim) == 1000, 20);
+    at_ten_percent_again(&mut sim);
+    for _ in 0..20 {
+        sim.pass(Fault::None);
+        assert_eq!(share_of_b(&sim), 100, "a person's are reported and stay");
+    }
 }
 
 #[test]

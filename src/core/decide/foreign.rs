@@ -44,7 +44,12 @@ pub(super) fn answer(pass: &mut Pass<'_>, evidence: &Evidence) -> Option<Next> {
     if less && is_late_write(pass, &route, live) {
         let clear = *evidence == Evidence::Clear && world_readable(pass).is_ok();
         // `hold_without_evidence` says what is missing, and ends the release when it stays so.
-        return clear.then(|| put_back(pass, &route, live, expected));
+        if !clear {
+            return None;
+        }
+        forget(pass);
+        mark_landed(pass, &route, live);
+        return Some(pass.set_weights(&route, expected, Some(live), false));
     }
     forget(pass);
     if less {
@@ -89,17 +94,17 @@ pub(super) fn may_still_land(pass: &mut Pass<'_>, earlier: Effect) {
     }
 }
 
-fn is_late_write(pass: &Pass<'_>, route: &str, live: Shares) -> bool {
+/// Whether these weights are those of a write of ours that can still land.
+pub(super) fn is_late_write(pass: &Pass<'_>, route: &str, live: Shares) -> bool {
     pass.facts.late.iter().any(|write| write.route == route && write.shares.same_ratio(live))
 }
 
-/// The attempt has landed, so that the same weights a second time are not its doing (`settle` strikes it out).
-fn put_back(pass: &mut Pass<'_>, route: &str, live: Shares, expected: Shares) -> Next {
-    forget(pass);
+/// That write has landed, so that the same weights a second time are not its doing: `settle` strikes it out with the
+/// acknowledgement of what puts it back.
+pub(super) fn mark_landed(pass: &mut Pass<'_>, route: &str, live: Shares) {
     let its = |write: &&mut LateWrite| write.route == route && write.shares.same_ratio(live);
     // One that is marked already was met by a put-back that AWS refused.
     if let Some(write) = pass.facts.late.iter_mut().filter(its).max_by_key(|write| write.landed) {
         write.landed = true;
     }
-    pass.set_weights(route, expected, Some(live), false)
 }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Next;
 use super::pass::Pass;
+use super::{Next, foreign};
 use crate::model::Resource;
 use crate::model::facts::{Drift, Halt, HaltReason, Trouble, Version};
 use crate::records::managed_service::IdleDrift;
@@ -100,21 +100,26 @@ fn fight_is_lost(pass: &mut Pass<'_>) -> bool {
     true
 }
 
-/// Other drift while nothing is being released.
+/// Other drift while nothing is being released: a late write of our own is put back, anybody else's weights as the
+/// record says.
 pub(super) fn idle_drift(pass: &mut Pass<'_>) -> Option<Next> {
     let stable = pass.facts.stable.clone()?;
-    let revert = pass.service_spec().is_some_and(|spec| spec.drift.idle == IdleDrift::Revert);
-    if !revert || pass.release().is_some() || pass.known_gone(&stable) {
+    if pass.release().is_some() || pass.known_gone(&stable) {
         return None;
     }
+    let revert = pass.service_spec().is_some_and(|spec| spec.drift.idle == IdleDrift::Revert);
     let target = Pass::all_to(stable.group);
-    let drifted = |route: &String| pass.live(route).is_some_and(|live| !live.same_ratio(target));
-    let Some(route) = pass.production().into_iter().find(drifted) else {
+    let drifted = pass.production().into_iter().find_map(|route| {
+        let live = pass.live(&route).filter(|live| !live.same_ratio(target))?;
+        (revert || foreign::is_late_write(pass, &route, live)).then_some((route, live))
+    });
+    let Some((route, live)) = drifted else {
         pass.facts.drift.idle_reads = 0;
         return None;
     };
     if !confirmed(&mut pass.facts.drift.idle_reads) {
         return Some(Next::Look(BTreeSet::new()));
     }
+    foreign::mark_landed(pass, &route, live);
     Some(put_right(pass, &route, &stable))
 }
