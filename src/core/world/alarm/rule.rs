@@ -1,7 +1,6 @@
 //! The rule language of composite alarms: `AND`, `OR`, `NOT`, `ALARM(x)`, `OK(x)`,
-//! `INSUFFICIENT_DATA(x)`, `TRUE`, `FALSE` and parentheses. A name may be quoted and may be an ARN.
-//!
-//! `AT_LEAST` is refused by name rather than misread.
+//! `INSUFFICIENT_DATA(x)`, `AT_LEAST(m, state, (x, …))`, `TRUE`, `FALSE` and parentheses. A name may be quoted
+//! and may be an ARN. (User guide, "Composite alarms": rule expressions.)
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt};
@@ -30,6 +29,13 @@ enum Node {
     Not(Box<Node>),
     All(Vec<Node>),
     Any(Vec<Node>),
+    /// So many of these alarms are in this state, or, when `is` does not hold, in another one.
+    AtLeast {
+        needed: usize,
+        state: AlarmState,
+        is: bool,
+        names: Vec<String>,
+    },
 }
 
 /// Why a rule cannot be read.
@@ -46,6 +52,14 @@ pub enum RuleError {
     TooManyChildren {
         /// Number of distinct names.
         found: usize,
+    },
+    /// `AT_LEAST` needs more alarms than it names, or none.
+    #[error("AT_LEAST needs between 1 and all {of} of its alarms, or between 1% and 100%, not {found}")]
+    Threshold {
+        /// What it asks for.
+        found: String,
+        /// Alarms that it names.
+        of: usize,
     },
     /// Nested too deeply for any sensible rule.
     #[error("the alarm rule nests deeper than {NESTING_MAX} levels")]
@@ -128,6 +142,7 @@ impl Node {
             Self::InState(_, name) => {
                 names.insert(name);
             }
+            Self::AtLeast { names: of, .. } => names.extend(of.iter().map(String::as_str)),
             Self::Not(inner) => inner.collect(names),
             Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.collect(names)),
         }
@@ -137,6 +152,10 @@ impl Node {
         match self {
             Self::Constant(value) => *value,
             Self::InState(state, name) => state_of(name) == Some(*state),
+            Self::AtLeast { needed, state, is, names } => {
+                let fits = |name: &&String| (state_of(name) == Some(*state)) == *is;
+                names.iter().filter(fits).count() >= *needed
+            }
             Self::Not(inner) => !inner.holds(state_of),
             Self::All(parts) => parts.iter().all(|part| part.holds(state_of)),
             Self::Any(parts) => parts.iter().any(|part| part.holds(state_of)),
@@ -191,18 +210,66 @@ impl Parser {
                 return Ok(Node::Constant(value));
             }
         }
-        for state in [AlarmState::InsufficientData, AlarmState::Alarm, AlarmState::Ok] {
-            if self.take_word(state.as_str()) {
-                self.need_char('(', "an opening parenthesis")?;
-                let name = self.name()?;
-                self.need_char(')', "a closing parenthesis")?;
-                return Ok(Node::InState(state, name));
-            }
+        if self.take_word("AT_LEAST") {
+            return self.at_least();
         }
-        Err(self.unexpected("ALARM(), OK(), INSUFFICIENT_DATA(), NOT, TRUE, FALSE or a parenthesis"))
+        if let Some(state) = self.take_state() {
+            self.need_char('(', "an opening parenthesis")?;
+            let name = self.name()?;
+            self.need_char(')', "a closing parenthesis")?;
+            return Ok(Node::InState(state, name));
+        }
+        Err(self
+            .unexpected("ALARM(), OK(), INSUFFICIENT_DATA(), AT_LEAST(), NOT, TRUE, FALSE or a parenthesis"))
     }
 
-    /// A quoted name may hold anything but a bare quote; an unquoted one ends at a blank or `)`.
+    fn take_state(&mut self) -> Option<AlarmState> {
+        let states = [AlarmState::InsufficientData, AlarmState::Alarm, AlarmState::Ok];
+        states.into_iter().find(|state| self.take_word(state.as_str()))
+    }
+
+    /// "Format: `AT_LEAST(M, STATE_CONDITION, (alarm1, alarm2, ...alarmN))` where M can be an absolute number or
+    /// percentage (for example, 50%), and `STATE_CONDITION` can be ALARM, OK, `INSUFFICIENT_DATA`, NOT ALARM, NOT
+    /// OK, or NOT `INSUFFICIENT_DATA`."
+    fn at_least(&mut self) -> Result<Node, RuleError> {
+        self.need_char('(', "an opening parenthesis")?;
+        let number = self.number()?;
+        let percent = self.take_char('%');
+        self.need_char(',', "a comma")?;
+        let is = !self.take_word("NOT");
+        let Some(state) = self.take_state() else {
+            return Err(self.unexpected("ALARM, OK or INSUFFICIENT_DATA"));
+        };
+        self.need_char(',', "a comma")?;
+        self.need_char('(', "an opening parenthesis")?;
+        let mut names = vec![self.name()?];
+        while self.take_char(',') {
+            names.push(self.name()?);
+        }
+        self.need_char(')', "a comma or a closing parenthesis")?;
+        self.need_char(')', "a closing parenthesis")?;
+        let most = if percent { 100 } else { names.len() };
+        if !(1..=most).contains(&number) {
+            let found = format!("{number}{}", if percent { "%" } else { "" });
+            return Err(RuleError::Threshold { found, of: names.len() });
+        }
+        let needed = if percent { (names.len() * number).div_ceil(100) } else { number };
+        Ok(Node::AtLeast { needed, state, is, names })
+    }
+
+    fn number(&mut self) -> Result<usize, RuleError> {
+        self.skip_blanks();
+        let digits: String =
+            self.chars.iter().skip(self.at).copied().take_while(char::is_ascii_digit).collect();
+        // A number of so many digits that it fits no integer is above all that can be asked for.
+        let number = if digits.is_empty() { None } else { Some(digits.parse().unwrap_or(usize::MAX)) };
+        let Some(number) = number else { return Err(self.unexpected("a number or a percentage")) };
+        self.at += digits.len();
+        Ok(number)
+    }
+
+    /// A quoted name may hold anything but a bare quote. "If specified without quotes, alarm names or ARNs must not
+    /// contain spaces, round brackets, or commas."
     fn name(&mut self) -> Result<String, RuleError> {
         self.skip_blanks();
         let mut name = String::new();
@@ -220,7 +287,9 @@ impl Parser {
             }
             self.at += 1;
         } else {
-            while let Some(next) = self.peek().filter(|next| !next.is_whitespace() && *next != ')') {
+            while let Some(next) =
+                self.peek().filter(|next| !next.is_whitespace() && !matches!(next, '(' | ')' | ','))
+            {
                 name.push(next);
                 self.at += 1;
             }
@@ -314,6 +383,28 @@ mod tests {
     }
 
     #[test]
+    fn at_least_counts_the_alarms_in_a_state_or_not_in_it_and_rounds_a_share_up() {
+        for (text, expected) in [
+            ("AT_LEAST(1, ALARM, (red, green, grey))", true),
+            ("AT_LEAST(2, ALARM, (red, green, grey))", false),
+            ("AT_LEAST(2, ALARM, (red, \"two words\", grey))", true),
+            ("AT_LEAST(2, NOT ALARM, (red, green, grey))", true),
+            ("AT_LEAST(3, NOT ALARM, (red, green, grey))", false),
+            ("AT_LEAST(50%, OK, (red, green))", true),
+            ("AT_LEAST(51%, OK, (red, green))", false),
+            ("AT_LEAST(33%, OK, (red, green, grey))", true),
+            ("AT_LEAST(34%, OK, (red, green, grey))", false),
+            ("AT_LEAST(100 %, NOT OK, (red,grey))", true),
+            ("AT_LEAST(1, INSUFFICIENT_DATA, (arn:aws:cloudwatch:eu-west-1:1:alarm:grey, red))", true),
+            ("AT_LEAST(1, ALARM, (red)) AND NOT ALARM(green)", true),
+        ] {
+            assert_eq!(holds(text), expected, "{text}");
+        }
+        let rule = Rule::parse("AT_LEAST(1, OK, (a, b)) OR ALARM(c)").unwrap();
+        assert_eq!(rule.children(), ["a", "b", "c"].into());
+    }
+
+    #[test]
     fn not_binds_tighter_than_and_and_and_tighter_than_or() {
         assert!(holds("TRUE OR TRUE AND FALSE"));
         assert!(!holds("(TRUE OR TRUE) AND FALSE"));
@@ -333,7 +424,17 @@ mod tests {
             message("ALARM(red"),
             "the alarm rule needs a closing parenthesis at character 9, found the end"
         );
-        assert!(message("AT_LEAST(1, ALARM, (red))").contains("AT_LEAST"));
+        assert_eq!(
+            message("AT_LEAST(3, ALARM, (red, green))"),
+            "AT_LEAST needs between 1 and all 2 of its alarms, or between 1% and 100%, not 3"
+        );
+        assert!(message("AT_LEAST(0%, ALARM, (red, green))").ends_with("not 0%"));
+        assert!(message("AT_LEAST(101%, ALARM, (red, green))").ends_with("not 101%"));
+        assert!(message("AT_LEAST(99999999999999999999999, OK, (red))").contains("AT_LEAST needs"));
+        assert!(message("AT_LEAST(half, OK, (red))").contains("a number or a percentage"));
+        assert!(message("AT_LEAST(1, TRUE, (red))").contains("ALARM, OK or INSUFFICIENT_DATA"));
+        assert!(message("AT_LEAST(1, OK, ())").contains("an alarm name"));
+        assert!(message("AT_LEAST(1, OK, (red, green)").contains("a closing parenthesis"));
         assert!(message("").contains("found the end"));
         assert!(message(&"(".repeat(100_000)).contains("at most 10240"));
         assert!(message(&"(".repeat(10_000)).contains("nests deeper"));
