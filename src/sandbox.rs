@@ -197,15 +197,17 @@ impl Sandbox {
             lambda.add_local(function).map_err(failed)?;
         }
         parts.spawn(Arc::clone(&lambda).work(invoked));
-        let messages = Arc::new(Messages::new(&endpoint, &settings.region, &settings.account, invocations));
+        let held = held.flatten();
+        let kept = held.as_ref().map(|held| held.messages.clone());
+        let here = (endpoint.as_str(), settings.region.as_str(), settings.account.as_str());
+        let messages = Arc::new(Messages::new(here, invocations, kept));
         let around = (&faults, &weather, &messages);
-        let (heart, plane) = start_heart(&settings, around, held.flatten(), &stop, &parts);
+        let (heart, plane) = start_heart(&settings, around, held, &stop, &parts);
         let keeper = file.map(|file| Keeper::start(file, Arc::clone(&heart))).transpose()?;
         let about = Arc::new(json!({
             "endpoint": endpoint,
             "account": settings.account,
             "region": settings.region,
-            "speed": settings.speed,
         }));
         let control = Control {
             faults: Arc::clone(&faults),
@@ -312,12 +314,11 @@ fn tuning(speed: u32) -> Tuning {
         runtime: Runtime::External,
         steady_lag: SignedDuration::from_millis(500),
         target_registration: SignedDuration::ZERO,
-        draining_speed: i32::try_from(speed).unwrap_or(i32::MAX),
-        modelled_check_speed: i32::try_from(speed).unwrap_or(i32::MAX),
         task_start: GHOST_CHANGES,
         stop_timeout: GHOST_CHANGES,
         ..Tuning::default()
     }
+    .at_speed(speed)
 }
 
 /// Starts the `DynamoDB` engine, in a file beside the region's or in memory.

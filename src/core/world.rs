@@ -80,6 +80,10 @@ pub struct ListenerRoute {
     pub port: u16,
     /// What it takes.
     pub transport: Transport,
+    /// A client's or target's connection without data for so long is closed (`idle_timeout.timeout_seconds`).
+    pub idle_millis: u64,
+    /// After so long a client's connection ends with its next request (`client_keep_alive.seconds`).
+    pub keep_alive_millis: u64,
     /// Rules by priority; the default action comes last, with no condition.
     pub rules: Vec<RuleRoute>,
 }

@@ -6,6 +6,7 @@
 //! | `GET /_sandbox/calls?after=N&limit=M&waitMillis=W` | the call log after record N; waits up to W for one |
 //! | `GET`, `POST`, `DELETE /_sandbox/faults`, `DELETE /_sandbox/faults/{id}` | list, arm and take away fault rules |
 //! | `GET`, `PATCH /_sandbox/weather` | the conditions; changes those that are named |
+//! | `GET`, `PATCH /_sandbox/clock` | the speed: `{"speed": 60}` |
 //! | `POST /_sandbox/tasks/{id}/kill`, `/pause`, `/resume` | a task's container dies, freezes, goes on |
 //! | `PUT /_sandbox/functions/{name}` | a Lambda function that is a local command: `{"command": […], "timeoutSeconds": 3}` |
 
@@ -24,6 +25,7 @@ use super::call_log::{CallLog, CallRecord};
 use super::faults::{ArmedFault, FaultRule, Faults};
 use super::heart::Heart;
 use super::lambda::{Lambda, LocalFunction};
+use super::metrics::SPEED_MAX;
 use super::plane::Plane;
 use super::weather::{Conditions, ConditionsChange, Weather};
 
@@ -51,6 +53,7 @@ pub(super) fn router(control: Control) -> Router {
         .route("/_sandbox/faults", get(faults).post(arm).delete(disarm_all))
         .route("/_sandbox/faults/{id}", delete(disarm))
         .route("/_sandbox/weather", get(weather).patch(change_weather))
+        .route("/_sandbox/clock", get(clock).patch(change_clock))
         .route("/_sandbox/tasks/{id}/kill", post(kill))
         .route("/_sandbox/tasks/{id}/pause", post(pause))
         .route("/_sandbox/tasks/{id}/resume", post(resume))
@@ -63,8 +66,10 @@ fn refuse(status: StatusCode, message: impl std::fmt::Display) -> Response {
 }
 
 async fn state(State(control): State<Control>) -> Json<Value> {
+    let mut sandbox = (*control.about).clone();
+    sandbox["speed"] = control.heart.speed().into();
     let about = json!({
-        "sandbox": *control.about, "weather": control.weather.now(), "faults": control.faults.list(),
+        "sandbox": sandbox, "weather": control.weather.now(), "faults": control.faults.list(),
     });
     let mut state = control.heart.state();
     if let (Value::Object(state), Value::Object(about)) = (&mut state, about) {
@@ -138,6 +143,27 @@ async fn change_weather(State(control): State<Control>, Json(change): Json<Condi
         }
         Err(bad) => refuse(StatusCode::UNPROCESSABLE_ENTITY, bad),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clock {
+    speed: u32,
+}
+
+async fn clock(State(control): State<Control>) -> Json<Value> {
+    Json(json!({"speed": control.heart.speed()}))
+}
+
+async fn change_clock(State(control): State<Control>, Json(Clock { speed }): Json<Clock>) -> Response {
+    if !(1..=SPEED_MAX).contains(&speed) {
+        let message = format!("speed must be between 1 and {SPEED_MAX}");
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, message);
+    }
+    control.heart.set_speed(speed);
+    control.plane.set_speed(speed);
+    control.lambda.set_speed(speed);
+    Json(json!({"speed": speed})).into_response()
 }
 
 async fn pause(State(control): State<Control>, Path(id): Path<String>) -> Response {

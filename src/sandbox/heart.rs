@@ -139,14 +139,13 @@ impl Heart {
         messages: Arc<Messages>,
         held: Option<Held>,
     ) -> Self {
-        let tempo = Tempo::new(speed);
-        let (region, alarms, cloudwatch) = if let Some(Held { region, alarms, metrics }) = held {
+        let (region, alarms, cloudwatch) = if let Some(Held { region, alarms, metrics, .. }) = held {
             let mut region = region.tuned(tuning);
             region.tasks_lost(clock::now(), RESTARTED);
-            (region, alarms, CloudWatch::with(tempo, metrics))
+            (region, alarms, CloudWatch::with(clock::now(), speed, metrics))
         } else {
             let alarms = Alarms::new(region, account);
-            (Region::new(account, region, tuning), alarms, CloudWatch::new(tempo))
+            (Region::new(account, region, tuning), alarms, CloudWatch::new(Tempo::new(speed)))
         };
         let (past, ports, seen) = (VecDeque::new(), BTreeMap::new(), news::Seen::default());
         let mut core = Core { region, cloudwatch, alarms, past, ports, seen };
@@ -161,12 +160,13 @@ impl Heart {
     pub(super) fn held(&self) -> Held {
         let core = self.lock();
         let (region, alarms) = (core.region.clone(), core.alarms.clone());
-        Held { metrics: core.cloudwatch.keep(&alarms), region, alarms }
+        Held { metrics: core.cloudwatch.keep(&alarms), region, alarms, messages: self.messages.kept() }
     }
 
     /// Whether anything may have changed since this was last asked.
     pub(super) fn was_touched(&self) -> bool {
-        self.touched.swap(false, Ordering::Relaxed)
+        // Both are asked, so that neither stays set.
+        self.touched.swap(false, Ordering::Relaxed) | self.messages.were_touched()
     }
 
     /// What the load balancers follow.
@@ -234,6 +234,19 @@ impl Heart {
         let orders = self.lock().region.task_orders();
         let named = |task: &str| task == id || task.rsplit('/').next() == Some(id);
         orders.into_iter().map(|order| order.task).find(|task| named(task))
+    }
+
+    /// From now on, lengths that AWS gives go this many times faster.
+    pub(super) fn set_speed(&self, speed: u32) {
+        self.change(true, |core, now| {
+            core.cloudwatch.set_speed(now, speed);
+            core.region.set_speed(speed);
+        });
+    }
+
+    /// How many times faster than AWS the region goes.
+    pub(super) fn speed(&self) -> u32 {
+        self.lock().cloudwatch.speed()
     }
 
     /// What there is, for people.

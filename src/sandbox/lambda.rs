@@ -8,6 +8,7 @@ mod package;
 mod run;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ pub(super) struct Lambda {
     region: String,
     account: String,
     endpoint: String,
-    speed: u32,
+    speed: AtomicU32,
     functions: Mutex<BTreeMap<String, Function>>,
     places: Semaphore,
     later: mpsc::Sender<Invocation>,
@@ -63,12 +64,17 @@ impl Lambda {
             region: region.to_owned(),
             account: account.to_owned(),
             endpoint: endpoint.to_owned(),
-            speed: speed.max(1),
+            speed: AtomicU32::new(speed.max(1)),
             functions: Mutex::default(),
             places: Semaphore::new(RUNS_MAX),
             later,
             stop,
         }
+    }
+
+    /// From now on, waits between attempts are divided by this.
+    pub(super) fn set_speed(&self, speed: u32) {
+        self.speed.store(speed.max(1), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Function>> {
@@ -211,7 +217,7 @@ impl Lambda {
             let Some(wait) = wait else { break };
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(wait / self.speed) => {}
+                () = tokio::time::sleep(wait / self.speed.load(Ordering::Relaxed)) => {}
             }
         }
         tracing::warn!(function, "an event is dropped after three attempts");

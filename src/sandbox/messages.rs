@@ -10,11 +10,13 @@ mod queues;
 mod rules;
 mod topics;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -46,39 +48,89 @@ pub(super) enum News {
     Invoke(Invocation),
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Post {
     queues: Queues,
     topics: Topics,
     rules: Rules,
 }
 
+/// What outlives the program: queues with their messages, topics with their subscriptions, rules.
+#[derive(Clone, Debug)]
+pub(super) struct KeptMessages(Arc<Post>);
+
+impl PartialEq for KeptMessages {
+    fn eq(&self, other: &Self) -> bool {
+        // Most often nothing was written in between, and then it is the same one.
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Serialize for KeptMessages {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeptMessages {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Post::deserialize(from).map(|post| Self(Arc::new(post)))
+    }
+}
+
 /// Queues, topics and rules.
 pub(super) struct Messages {
-    post: Mutex<Post>,
+    /// Shared with whoever saves it: the first change after that is made to a copy.
+    post: Mutex<Arc<Post>>,
+    /// Set by whatever may change something, under the lock.
+    touched: AtomicBool,
     /// Rung when a message may have become receivable.
     arrived: Notify,
     invocations: mpsc::Sender<Invocation>,
 }
 
 impl Messages {
-    /// Nothing yet; functions to run go to `invocations`.
+    /// What was kept, or nothing yet; functions to run go to `invocations`.
     pub(super) fn new(
-        endpoint: &str,
-        region: &str,
-        account: &str,
+        (endpoint, region, account): (&str, &str, &str),
         invocations: mpsc::Sender<Invocation>,
+        kept: Option<KeptMessages>,
     ) -> Self {
-        let post = Post {
-            queues: Queues::new(endpoint, region, account),
-            topics: Topics::new(region, account),
-            rules: Rules::new(region, account),
+        let post = match kept {
+            Some(KeptMessages(kept)) => {
+                let Post { queues, topics, rules } = Arc::unwrap_or_clone(kept);
+                Post { queues: queues.behind(endpoint), topics, rules }
+            }
+            None => Post {
+                queues: Queues::new(endpoint, region, account),
+                topics: Topics::new(region, account),
+                rules: Rules::new(region, account),
+            },
         };
-        Self { post: Mutex::new(post), arrived: Notify::new(), invocations }
+        let (post, touched, arrived) = (Mutex::new(Arc::new(post)), AtomicBool::new(false), Notify::new());
+        Self { post, touched, arrived, invocations }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Post> {
+    /// What outlives the program, as it is now.
+    pub(super) fn kept(&self) -> KeptMessages {
+        KeptMessages(Arc::clone(&self.lock()))
+    }
+
+    /// Whether anything may have changed since this was last asked.
+    pub(super) fn were_touched(&self) -> bool {
+        self.touched.swap(false, Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Post>> {
         // A panic ends its call; the other queues are whole.
         self.post.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For a change.
+    fn change<T>(&self, change: impl FnOnce(&mut Post) -> T) -> T {
+        let mut post = self.lock();
+        self.touched.store(true, Ordering::Relaxed);
+        change(Arc::make_mut(&mut post))
     }
 
     /// Whether a rule waits for events, so that it is worth looking for them.
@@ -88,23 +140,24 @@ impl Messages {
 
     /// Passes on what happened in the region. Whether it found whom it names.
     pub(super) fn tell(&self, now: Timestamp, news: &News) -> bool {
-        let mut post = self.lock();
-        let (found, deliveries) = match news {
-            News::Event { source, detail_type, resources, detail } => {
-                let event = post.rules.event(now, source, detail_type, resources, detail);
-                let matched = post.rules.matched(&event);
-                (true, post.sort(now, matched))
-            }
-            News::Notice { topic, subject, message } => {
-                let message = Publication::plain(message.clone(), Some(subject.clone()));
-                (post.topics.has(topic), post.topics.deliveries(now, topic, &message))
-            }
-            News::Invoke(Invocation { function, event }) => {
-                (true, vec![Delivery::Function(function.clone(), event.clone())])
-            }
-        };
-        self.carry(&mut post, now, deliveries);
-        found
+        self.change(|post| {
+            let (found, deliveries) = match news {
+                News::Event { source, detail_type, resources, detail } => {
+                    let event = post.rules.event(now, source, detail_type, resources, detail);
+                    let matched = post.rules.matched(&event);
+                    (true, post.sort(now, matched))
+                }
+                News::Notice { topic, subject, message } => {
+                    let message = Publication::plain(message.clone(), Some(subject.clone()));
+                    (post.topics.has(topic), post.topics.deliveries(now, topic, &message))
+                }
+                News::Invoke(Invocation { function, event }) => {
+                    (true, vec![Delivery::Function(function.clone(), event.clone())])
+                }
+            };
+            self.carry(post, now, deliveries);
+            found
+        })
     }
 
     fn carry(&self, post: &mut Post, now: Timestamp, deliveries: Vec<Delivery>) {
@@ -142,15 +195,14 @@ impl Messages {
             // From here on, no message goes unnoticed.
             arrived.as_mut().enable();
             let now = clock::now();
-            let next = {
-                let mut post = self.lock();
+            let (messages, next) = self.change(|post| {
                 let (wanted, _) = post.queues.wanted(&name, input)?;
                 let messages = post.queues.receive(now, &name, &wanted)?;
-                if !messages.is_empty() {
-                    return Ok(json!({"Messages": messages}));
-                }
-                post.queues.next_visible(now, &name)
-            };
+                Ok::<_, ApiError>((messages, post.queues.next_visible(now, &name)))
+            })?;
+            if !messages.is_empty() {
+                return Ok(json!({"Messages": messages}));
+            }
             if Instant::now() >= deadline {
                 return Ok(json!({}));
             }
@@ -165,17 +217,18 @@ impl Messages {
 
     fn call_now(&self, service: Service, operation: &str, input: &Value) -> Result<Value, ApiError> {
         let now = clock::now();
-        let mut post = self.lock();
-        let (answer, deliveries) = match service {
-            Service::Sqs => (post.queues.call(now, operation, input)?, Vec::new()),
-            Service::Sns => post.topics.call(now, operation, input)?,
-            _ => {
-                let (answer, matched) = post.rules.call(now, operation, input)?;
-                (answer, post.sort(now, matched))
-            }
-        };
-        self.carry(&mut post, now, deliveries);
-        Ok(answer)
+        self.change(|post| {
+            let (answer, deliveries) = match service {
+                Service::Sqs => (post.queues.call(now, operation, input)?, Vec::new()),
+                Service::Sns => post.topics.call(now, operation, input)?,
+                _ => {
+                    let (answer, matched) = post.rules.call(now, operation, input)?;
+                    (answer, post.sort(now, matched))
+                }
+            };
+            self.carry(post, now, deliveries);
+            Ok(answer)
+        })
     }
 }
 

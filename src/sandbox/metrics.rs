@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use self::store::{KeptMetrics, METRICS_MAX};
-pub use self::tempo::Tempo;
+pub use self::tempo::{SPEED_MAX, Tempo};
 use self::{
     evaluator::Schedule,
     input::Input,
@@ -31,7 +31,6 @@ use crate::world::{ApiError, alarm::Alarms};
 /// Metrics and the evaluation of alarms of one region.
 #[derive(Clone, Debug)]
 pub struct CloudWatch {
-    tempo: Tempo,
     store: Store,
     schedule: Schedule,
     refused: u64,
@@ -40,14 +39,25 @@ pub struct CloudWatch {
 impl CloudWatch {
     /// A region without metrics, its clock running at this tempo.
     pub fn new(tempo: Tempo) -> Self {
-        Self { tempo, store: Store::new(tempo), schedule: Schedule::default(), refused: 0 }
+        Self { store: Store::new(tempo), schedule: Schedule::default(), refused: 0 }
     }
 
-    /// A region with the metrics that another one kept.
-    pub fn with(tempo: Tempo, kept: KeptMetrics) -> Self {
-        let mut made = Self::new(tempo);
-        made.store.restore(kept);
-        made
+    /// A region with the metrics that another one kept. Its clock goes on from the other's.
+    pub fn with(now: Timestamp, speed: u32, kept: KeptMetrics) -> Self {
+        let mut store = Store::restored(kept);
+        store.turn(now, speed);
+        Self { store, schedule: Schedule::default(), refused: 0 }
+    }
+
+    /// From now on, lengths that the API gives in seconds go this many times faster than real ones. Alarms go on
+    /// with the data they have; evaluations that became due at the old speed are for the caller to have made.
+    pub fn set_speed(&mut self, now: Timestamp, speed: u32) {
+        self.store.turn(now, speed);
+    }
+
+    /// API seconds per real second.
+    pub fn speed(&self) -> u32 {
+        self.store.tempo().speed()
     }
 
     /// What outlives the program: the newest data of the metrics that these alarms watch.
@@ -69,9 +79,9 @@ impl CloudWatch {
         let input = Input::new(&input)?;
         let answer = match operation {
             "PutMetricData" => data::put(&mut self.store, now, input),
-            "GetMetricData" => data::get(&self.store, self.tempo, input),
-            "GetMetricStatistics" => data::statistics(&self.store, self.tempo, input),
-            "ListMetrics" => data::list(&self.store, self.tempo, now, input),
+            "GetMetricData" => data::get(&self.store, input),
+            "GetMetricStatistics" => data::statistics(&self.store, input),
+            "ListMetrics" => data::list(&self.store, now, input),
             "PutMetricAlarm" => alarms::put_metric(alarms, now, input),
             "PutCompositeAlarm" => alarms::put_composite(alarms, now, input),
             "SetAlarmState" => alarms::set_state(alarms, now, input),
@@ -86,7 +96,7 @@ impl CloudWatch {
             "DescribeAlarmHistory" => describe::history(alarms, input),
             other => Err(ApiError::client("InvalidAction", format!("the sandbox does not answer {other}"))),
         };
-        self.schedule.watch(alarms, self.tempo, now);
+        self.schedule.watch(alarms, self.store.tempo(), now);
         answer
     }
 
@@ -132,13 +142,13 @@ impl CloudWatch {
 
     /// Evaluates every metric alarm that is due. Evaluations missed in between are not made up for.
     pub fn evaluate(&mut self, alarms: &mut Alarms, now: Timestamp) {
-        self.schedule.watch(alarms, self.tempo, now);
-        self.schedule.run(&self.store, self.tempo, alarms, now);
+        self.schedule.watch(alarms, self.store.tempo(), now);
+        self.schedule.run(&self.store, alarms, now);
     }
 
     /// When [`CloudWatch::evaluate`] has something to do next; `None` while there are no alarms.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.schedule.next_due(self.tempo)
+        self.schedule.next_due(self.store.tempo())
     }
 }
 

@@ -42,7 +42,6 @@ use self::metrics::AlbMetrics;
 use self::proxy::ProxySettings;
 use self::report::Reporter;
 use self::tasks::{TaskEvent, TaskRuntime};
-use self::upstream::Limits;
 use crate::world::{ProbeOrder, Routing, TaskOrder};
 
 /// Ports below this need privileges, so they are moved.
@@ -77,15 +76,11 @@ pub struct PlaneSettings {
     pub leak_per_mille: u32,
     /// For connecting to a target, then 504. AWS: 10 s.
     pub connect_timeout: Duration,
-    /// From sending a request to the head of its response, then 504. AWS's idle timeout: 60 s.
-    pub target_timeout: Duration,
-    /// A client connection without a request is closed after this. AWS: 60 s.
-    pub client_idle_timeout: Duration,
     /// From SIGTERM to SIGKILL. ECS: 30 s.
     pub stop_timeout: Duration,
     /// For a local command to listen on its port.
     pub start_timeout: Duration,
-    /// Health check intervals and timeouts are divided by this; above 0.
+    /// Health check intervals and timeouts are divided by this at first; above 0.
     pub speed: f64,
 }
 
@@ -98,8 +93,6 @@ impl Default for PlaneSettings {
             sticky_at_zero: StickyAtZero::Honour,
             leak_per_mille: 0,
             connect_timeout: Duration::from_secs(10),
-            target_timeout: Duration::from_mins(1),
-            client_idle_timeout: Duration::from_mins(1),
             stop_timeout: Duration::from_secs(30),
             start_timeout: Duration::from_mins(1),
             speed: 1.0,
@@ -162,6 +155,7 @@ pub struct Plane {
     metrics: Arc<AlbMetrics>,
     nodes: Arc<Nodes>,
     leak: Arc<AtomicU32>,
+    speed: watch::Sender<f64>,
     tracker: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -182,11 +176,12 @@ impl Plane {
         let (tracker, metrics) = (TaskTracker::new(), Arc::new(AlbMetrics::default()));
         let reporter = Reporter { events, shutdown: shutdown.clone() };
         let leak = Arc::new(AtomicU32::new(settings.leak_per_mille));
-        let nodes = Arc::new(Nodes::new(&settings));
+        let (speed, watched) = watch::channel(settings.speed);
+        let nodes = Arc::new(Nodes::new(&settings, watched.clone()));
         let listeners = Listeners {
             settings: settings.clone(),
             proxy: ProxySettings {
-                limits: Limits { connect: settings.connect_timeout, response: settings.target_timeout },
+                connect: settings.connect_timeout,
                 at_zero: settings.sticky_at_zero,
                 leak_per_mille: Arc::clone(&leak),
             },
@@ -199,10 +194,11 @@ impl Plane {
         tracker.spawn(listeners.follow(routing));
         Self {
             tasks: TaskRuntime::new(reporter.clone(), &settings, tracker.clone(), shutdown.clone()),
-            health: HealthChecker::new(reporter, settings.speed, tracker.clone(), shutdown.clone()),
+            health: HealthChecker::new(reporter, watched, tracker.clone(), shutdown.clone()),
             metrics,
             nodes,
             leak,
+            speed,
             tracker,
             shutdown,
         }
@@ -216,6 +212,12 @@ impl Plane {
     /// From now on, this share of requests (in thousandths) goes to a weight-0 group of the same action.
     pub fn set_leak(&self, per_mille: u32) {
         self.leak.store(per_mille, Ordering::Relaxed);
+    }
+
+    /// From now on, health check intervals and timeouts are divided by this. A check that waits for its turn comes
+    /// as if the interval had always been so long.
+    pub fn set_speed(&self, speed: u32) {
+        self.speed.send_replace(f64::from(speed.max(1)));
     }
 
     /// A task freezes or goes on, as after SIGSTOP and SIGCONT: it takes connections and answers nothing.

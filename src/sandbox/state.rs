@@ -23,12 +23,13 @@ use tokio_util::task::TaskTracker;
 
 use super::STOP_MAX;
 use super::heart::Heart;
+use super::messages::KeptMessages;
 use super::metrics::KeptMetrics;
 use crate::world::Region;
 use crate::world::alarm::Alarms;
 
 /// The layout of the file that this program reads and writes.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 /// How often changes are saved, and so the most that a crash loses: long beside a write of some 10 ms, short
 /// beside the seconds that a person needs to type a command.
 const SAVE_EVERY: Duration = Duration::from_millis(500);
@@ -118,6 +119,7 @@ pub(super) struct Held {
     pub(super) region: Region,
     pub(super) alarms: Alarms,
     pub(super) metrics: KeptMetrics,
+    pub(super) messages: KeptMessages,
 }
 
 /// The first thing that is read, whatever the format.
@@ -270,8 +272,8 @@ impl Keeper {
     /// Writes when the region changed, or when the metrics did and the last write is this old.
     async fn save(&mut self, metrics_after: Duration) {
         let held = Arc::new(self.heart.held());
-        let Held { region, alarms, metrics } = &*self.saved;
-        let changed = *region != held.region || *alarms != held.alarms;
+        let Held { region, alarms, metrics, messages } = &*self.saved;
+        let changed = *region != held.region || *alarms != held.alarms || *messages != held.messages;
         if !changed && (*metrics == held.metrics || self.saved_at.elapsed() < metrics_after) {
             return;
         }

@@ -339,9 +339,7 @@ pub fn answer(framing: &Framing, result: &Result<Value, Refusal>, request_id: &s
         return rest::answer(&framing.operation, result, request_id);
     }
     let (status, content_type, body) = match (framing.protocol, result) {
-        (Protocol::Json10 | Protocol::Json11, Ok(value)) => {
-            (200, framing.content_type(), value.to_string().into())
-        }
+        (Protocol::Json10 | Protocol::Json11, Ok(value)) => (200, framing.content_type(), json_text(value)),
         // Written above.
         (Protocol::Rest, Ok(_)) => (200, framing.content_type(), Bytes::new()),
         (Protocol::Cbor, Ok(value)) => (200, framing.content_type(), cbor::write(value).into()),
@@ -365,6 +363,12 @@ pub fn answer(framing: &Framing, result: &Result<Value, Refusal>, request_id: &s
         framing.error_headers(refusal, headers);
     }
     response
+}
+
+/// Written straight into bytes: the formatting machinery of `to_string` costs as much again.
+fn json_text(value: &Value) -> Bytes {
+    // A value has text keys only, and a vector takes all that is written: neither can fail.
+    serde_json::to_vec(value).unwrap_or_default().into()
 }
 
 fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
@@ -399,7 +403,7 @@ impl Framing {
         body.insert("__type".to_owned(), self.shape(refusal).into());
         body.insert("message".to_owned(), message.as_str().into());
         let body = Value::Object(body);
-        if self.protocol == Protocol::Cbor { cbor::write(&body).into() } else { body.to_string().into() }
+        if self.protocol == Protocol::Cbor { cbor::write(&body).into() } else { json_text(&body) }
     }
 
     fn error_headers(&self, refusal: &Refusal, headers: &mut HeaderMap) {

@@ -64,10 +64,10 @@ def _interrupted(*_: object) -> None:
 
 
 @contextmanager
-def sandbox(pointsman: Path, speed: float) -> Iterator[str]:
+def sandbox(pointsman: Path, speed: float, *more: str) -> Iterator[str]:
     """A sandbox process of its own; its endpoint."""
     signal.signal(signal.SIGTERM, _interrupted)
-    command = [str(pointsman.resolve(strict=True)), "sandbox", "--port", "0", "--speed", f"{speed:g}"]
+    command = [str(pointsman.resolve(strict=True)), "sandbox", "--port", "0", "--speed", f"{speed:g}", *more]
     with tempfile.TemporaryFile("w+") as log:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         child = subprocess.Popen(

@@ -150,6 +150,11 @@ impl Region {
         Self { tuning, ..self }
     }
 
+    /// From now on, lengths that AWS gives go this many times faster.
+    pub fn set_speed(&mut self, speed: u32) {
+        self.tuning = self.tuning.clone().at_speed(speed);
+    }
+
     /// Whatever ran the tasks is gone, and all of them with it. They stop for this reason and are replaced
     /// at once: nobody's application failed, so no delay between replacements grows.
     pub fn tasks_lost(&mut self, now: Timestamp, reason: &str) {

@@ -52,6 +52,16 @@ pub struct Tuning {
     pub draining_sets_count: bool,
 }
 
+impl Tuning {
+    /// The same behaviour where lengths that AWS gives go this many times faster. What has begun keeps the end
+    /// that it was given.
+    #[must_use]
+    pub fn at_speed(self, speed: u32) -> Self {
+        let speed = i32::try_from(speed).unwrap_or(i32::MAX).max(1);
+        Self { draining_speed: speed, modelled_check_speed: speed, ..self }
+    }
+}
+
 impl Default for Tuning {
     fn default() -> Self {
         Self {

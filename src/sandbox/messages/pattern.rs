@@ -7,6 +7,7 @@
 //! alternatives does: "for an event pattern to match an event, the event must contain all the field names
 //! listed in the event pattern" (`EventBridge` user guide, "Creating event patterns").
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Deepest nesting of fields; keeps the recursion's stack small.
@@ -24,9 +25,25 @@ fn wrong<T>(reason: impl Into<String>) -> Result<T, PatternError> {
 }
 
 /// A pattern, read and checked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(super) struct Pattern {
+    text: String,
     fields: Fields,
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = PatternError;
+
+    fn try_from(text: String) -> Result<Self, PatternError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> Self {
+        pattern.text
+    }
 }
 
 /// Fields that must all match; alternatives of `$or`, of which one must.
@@ -70,10 +87,15 @@ impl Pattern {
     pub(super) fn parse(text: &str) -> Result<Self, PatternError> {
         match serde_json::from_str(text) {
             Ok(Value::Object(fields)) if fields.is_empty() => wrong("Empty patterns are not allowed"),
-            Ok(Value::Object(fields)) => Ok(Self { fields: read_fields(&fields, 0)? }),
+            Ok(Value::Object(fields)) => Ok(Self { text: text.to_owned(), fields: read_fields(&fields, 0)? }),
             Ok(_) => wrong("Filter is not an object"),
             Err(error) => wrong(error.to_string()),
         }
+    }
+
+    /// Its JSON text, as it was sent.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Whether an event is meant.

@@ -11,6 +11,7 @@ mod settings;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub(super) use self::content::Content;
@@ -30,7 +31,7 @@ const MESSAGES_MAX: usize = 20_000;
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A message that waits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Message {
     id: String,
     content: Content,
@@ -43,7 +44,7 @@ struct Message {
     receipt: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Queue {
     settings: Settings,
     tags: Map<String, Value>,
@@ -67,8 +68,10 @@ pub(super) struct Wanted<'a> {
 }
 
 /// All queues of a region.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Queues {
+    /// Where the program that runs now listens, not the one that saved them.
+    #[serde(skip)]
     endpoint: String,
     region: String,
     account: String,
@@ -97,6 +100,11 @@ impl Queues {
             sent: 0,
             bytes: 0,
         }
+    }
+
+    /// The same queues behind another endpoint.
+    pub(super) fn behind(self, endpoint: &str) -> Self {
+        Self { endpoint: endpoint.to_owned(), ..self }
     }
 
     fn url(&self, name: &str) -> String {

@@ -5,6 +5,7 @@ mod calls;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::pattern::Pattern;
@@ -16,7 +17,7 @@ const TARGETS_MAX: usize = 5;
 /// "Event pattern: 2,048 characters" (`EventBridge` quotas).
 const PATTERN_CHARS_MAX: usize = 2_048;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Target {
     id: String,
     arn: String,
@@ -26,18 +27,16 @@ struct Target {
     path: Option<Vec<String>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Rule {
     pattern: Pattern,
-    /// The pattern as it was sent.
-    text: String,
     enabled: bool,
     description: Option<String>,
     targets: Vec<Target>,
 }
 
 /// The rules of the default event bus, by name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Rules {
     region: String,
     account: String,

@@ -5,7 +5,7 @@ use crate::sandbox::wire::Caller;
 
 fn messages() -> (Messages, mpsc::Receiver<Invocation>) {
     let (sender, receiver) = mpsc::channel(1);
-    (Messages::new("http://127.0.0.1:1", "eu-central-1", "111122223333", sender), receiver)
+    (Messages::new(("http://127.0.0.1:1", "eu-central-1", "111122223333"), sender, None), receiver)
 }
 
 async fn call(messages: &Messages, service: Service, operation: &str, input: Value) -> Value {

@@ -6,6 +6,7 @@ mod envelope;
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub(super) use self::envelope::Publication;
@@ -27,26 +28,26 @@ pub(super) enum Delivery {
     Function(String, Value),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Protocol {
     Sqs,
     Lambda,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Subscription {
     arn: String,
     topic: String,
     protocol: Protocol,
     endpoint: String,
     raw: bool,
-    filter: Option<(String, Pattern)>,
+    filter: Option<Pattern>,
     /// `FilterPolicyScope` is `MessageBody` rather than `MessageAttributes`.
     filters_body: bool,
 }
 
 /// All topics of a region.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Topics {
     arn_prefix: String,
     account: String,
@@ -109,7 +110,7 @@ impl Subscription {
     /// Whether its filter policy lets the message through. "Amazon SNS accepts … when each attribute in
     /// the filter policy matches an attribute assigned to the message."
     fn wants(&self, message: &Publication) -> bool {
-        let Some((_, pattern)) = &self.filter else { return true };
+        let Some(pattern) = &self.filter else { return true };
         if self.filters_body {
             return serde_json::from_str(&message.text).is_ok_and(|body: Value| pattern.matches(&body));
         }
@@ -127,8 +128,8 @@ impl Subscription {
             "PendingConfirmation": "false",
             "ConfirmationWasAuthenticated": "true",
         });
-        if let Some((text, _)) = &self.filter {
-            shown["FilterPolicy"] = text.as_str().into();
+        if let Some(pattern) = &self.filter {
+            shown["FilterPolicy"] = pattern.text().into();
             let scope = if self.filters_body { "MessageBody" } else { "MessageAttributes" };
             shown["FilterPolicyScope"] = scope.into();
         }

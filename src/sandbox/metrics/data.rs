@@ -233,7 +233,7 @@ fn metric_stat(input: Input<'_>) -> Result<MetricStat, ApiError> {
 }
 
 /// `StartTime` to `EndTime` in API seconds.
-fn window(input: Input<'_>, tempo: Tempo) -> Result<Window, ApiError> {
+fn window(input: Input<'_>, tempo: &Tempo) -> Result<Window, ApiError> {
     let start = needed("StartTime", input.time("StartTime")?)?;
     let end = needed("EndTime", input.time("EndTime")?)?;
     if start >= end {
@@ -244,7 +244,8 @@ fn window(input: Input<'_>, tempo: Tempo) -> Result<Window, ApiError> {
 }
 
 /// `GetMetricData`.
-pub fn get(store: &Store, tempo: Tempo, input: Input<'_>) -> Result<Value, ApiError> {
+pub fn get(store: &Store, input: Input<'_>) -> Result<Value, ApiError> {
+    let tempo = store.tempo();
     let structures = input.structures("MetricDataQueries", QUERIES_MAX)?;
     if structures.is_empty() {
         return Err(ApiError::client("MissingParameter", "The parameter MetricDataQueries is required."));
@@ -324,7 +325,8 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 /// `GetMetricStatistics`.
-pub fn statistics(store: &Store, tempo: Tempo, input: Input<'_>) -> Result<Value, ApiError> {
+pub fn statistics(store: &Store, input: Input<'_>) -> Result<Value, ApiError> {
+    let tempo = store.tempo();
     let plain = input.texts("Statistics", 5)?;
     let extended = input.texts("ExtendedStatistics", 10)?;
     if plain.is_empty() && extended.is_empty() {
@@ -373,10 +375,10 @@ pub fn statistics(store: &Store, tempo: Tempo, input: Input<'_>) -> Result<Value
 }
 
 /// `ListMetrics`, 500 per page.
-pub fn list(store: &Store, tempo: Tempo, now: Timestamp, input: Input<'_>) -> Result<Value, ApiError> {
+pub fn list(store: &Store, now: Timestamp, input: Input<'_>) -> Result<Value, ApiError> {
     let (namespace, name) = (input.text("Namespace")?, input.text("MetricName")?);
     let recent = input.word("RecentlyActive", |word| (word == "PT3H").then_some(()), &["PT3H"])?;
-    let newest = tempo.api_secs(now) - RECENT_SECS;
+    let newest = store.tempo().api_secs(now) - RECENT_SECS;
     let mut filters: Vec<(&str, Option<&str>)> = Vec::new();
     for filter in input.structures("Dimensions", 10)? {
         filters.push((filter.needed_text("Name", 255)?, filter.text("Value")?));

@@ -57,7 +57,7 @@ impl Beat {
     }
 
     /// Number of the last beat whose lag has passed.
-    fn last(self, tempo: Tempo, now: Timestamp) -> i64 {
+    fn last(self, tempo: &Tempo, now: Timestamp) -> i64 {
         (tempo.api_secs(now) - LAG_SECS).div_euclid(self.secs())
     }
 }
@@ -71,7 +71,7 @@ pub struct Schedule {
 impl Schedule {
     /// Takes up beats that alarms need and drops the others. A new beat starts with the next one, so a
     /// new alarm is judged within one interval.
-    pub fn watch(&mut self, alarms: &Alarms, tempo: Tempo, now: Timestamp) {
+    pub fn watch(&mut self, alarms: &Alarms, tempo: &Tempo, now: Timestamp) {
         let needed: BTreeSet<Beat> = alarms.iter().filter_map(Alarm::condition).map(Beat::of).collect();
         self.done.retain(|beat, _| needed.contains(beat));
         for beat in needed {
@@ -80,16 +80,16 @@ impl Schedule {
     }
 
     /// When the next beat with its lag has passed.
-    pub fn next_due(&self, tempo: Tempo) -> Option<Timestamp> {
+    pub fn next_due(&self, tempo: &Tempo) -> Option<Timestamp> {
         self.done.iter().map(|(beat, done)| tempo.real((done + 1) * beat.secs() + LAG_SECS)).min()
     }
 
     /// Evaluates the alarms whose beat has come.
-    pub fn run(&mut self, store: &Store, tempo: Tempo, alarms: &mut Alarms, now: Timestamp) {
+    pub fn run(&mut self, store: &Store, alarms: &mut Alarms, now: Timestamp) {
         let due: BTreeMap<Beat, i64> = self
             .done
             .iter()
-            .map(|(beat, done)| (*beat, *done, beat.last(tempo, now)))
+            .map(|(beat, done)| (*beat, *done, beat.last(store.tempo(), now)))
             .filter(|(_, done, last)| last > done)
             .map(|(beat, _, last)| (beat, last))
             .collect();
@@ -97,7 +97,7 @@ impl Schedule {
         let judge_one = |alarm: &Alarm| {
             let condition = alarm.condition()?;
             let beat = Beat::of(condition);
-            let evaluation = Evaluation { store, tempo, now, end: due.get(&beat)? * beat.secs() };
+            let evaluation = Evaluation { store, now, end: due.get(&beat)? * beat.secs() };
             Some((alarm.spec.name.clone(), evaluation.outcome(alarm.state, condition)))
         };
         let outcomes: Vec<_> = alarms.iter().filter_map(judge_one).collect();
@@ -132,7 +132,6 @@ struct Change {
 /// One evaluation: the periods end at API second `end`.
 struct Evaluation<'a> {
     store: &'a Store,
-    tempo: Tempo,
     now: Timestamp,
     end: i64,
 }
@@ -268,17 +267,17 @@ impl Evaluation<'_> {
     }
 
     fn datapoint(&self, at: i64, value: f64) -> String {
-        format!("{value:?} ({})", self.tempo.real(at).strftime("%d/%m/%y %H:%M:%S"))
+        format!("{value:?} ({})", self.store.tempo().real(at).strftime("%d/%m/%y %H:%M:%S"))
     }
 
     /// `StateReasonData` version 1.0: the newest datapoints of the evaluation.
     fn reason_data(&self, condition: &MetricCondition, real: &[(i64, f64)], threshold: f64) -> String {
         let shown = &real[..real.len().min(REASON_DATAPOINTS_MAX)];
         let time = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string();
-        let start = shown.last().map(|(at, _)| time(self.tempo.real(*at)));
+        let start = shown.last().map(|(at, _)| time(self.store.tempo().real(*at)));
         let evaluated: Vec<Value> = shown
             .iter()
-            .map(|(at, value)| json!({"timestamp": time(self.tempo.real(*at)), "value": value}))
+            .map(|(at, value)| json!({"timestamp": time(self.store.tempo().real(*at)), "value": value}))
             .collect();
         let mut data = json!({
             "version": "1.0",

@@ -17,6 +17,8 @@ use std::{
 
 pub use parse::{Expression, Operator};
 
+use super::Tempo;
+
 /// Most points that FILL may produce: the most datapoints of one `GetMetricData` call.
 const FILLED_POINTS_MAX: i64 = 100_800;
 
@@ -104,6 +106,8 @@ pub struct Scope<'a> {
     pub values: &'a BTreeMap<String, Value>,
     /// Ids of the queries that are stored metrics: what `METRICS()` means.
     pub metrics: &'a [String],
+    /// The clock by which the points' times are told.
+    pub tempo: &'a Tempo,
 }
 
 /// The value of an expression.
@@ -410,7 +414,10 @@ mod tests {
         .map(|(id, value)| (id.to_owned(), value))
         .into();
         let metrics = ["errors", "requests", "other"].map(str::to_owned);
-        evaluate(&Expression::parse(text)?, &Scope { values: &values, metrics: &metrics })
+        evaluate(
+            &Expression::parse(text)?,
+            &Scope { values: &values, metrics: &metrics, tempo: &Tempo::new(1) },
+        )
     }
 
     fn points(text: &str) -> Vec<(i64, f64)> {
@@ -445,7 +452,7 @@ mod tests {
     fn documented(text: &str, metrics: &[&[Option<f64>]]) -> Vec<Option<f64>> {
         let values: BTreeMap<String, Value> =
             (1..).zip(metrics).map(|(n, values)| (format!("metric{n}"), minutes(values))).collect();
-        let scope = Scope { values: &values, metrics: &[] };
+        let scope = Scope { values: &values, metrics: &[], tempo: &Tempo::new(1) };
         let found = evaluate(&Expression::parse(text).unwrap(), &scope).unwrap().into_series().unwrap();
         (0..).step_by(60).take(metrics[0].len()).map(|at| found.points.get(&at).copied()).collect()
     }
@@ -509,8 +516,25 @@ mod tests {
     }
 
     #[test]
+    fn functions_of_the_calendar_tell_the_utc_timestamp_of_every_period() {
+        // The epoch was a Thursday; every period has a value, whether the metric has one or not.
+        let told = |name: &str| {
+            let all = points(&format!("{name}(errors)"));
+            assert_eq!(all.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 60, 120, 180, 240], "{name}");
+            all[2].1
+        };
+        let names = ["MINUTE", "HOUR", "DAY", "DATE", "MONTH", "YEAR", "EPOCH"];
+        assert_eq!(format!("{:?}", names.map(told)), "[2.0, 0.0, 4.0, 1.0, 1.0, 1970.0, 120.0]");
+        assert_eq!(points("IF(MINUTE(errors) > 1, errors)"), [(120, 0.0), (180, 4.0), (240, 0.0)]);
+        assert_eq!(points("IF(DAY(errors) < 4, errors)"), []);
+        assert!(result("HOUR(METRICS())").is_err());
+        assert!(result("HOUR(5)").is_err());
+        assert!(result("HOUR(errors, errors)").is_err());
+    }
+
+    #[test]
     fn functions_that_are_not_simulated_are_refused_by_name() {
-        for name in ["ANOMALY_DETECTION_BAND", "SEARCH", "HOUR", "LAMBDA", "SERVICE_QUOTA"] {
+        for name in ["ANOMALY_DETECTION_BAND", "SEARCH", "LAMBDA", "SERVICE_QUOTA"] {
             let refused = result(&format!("{name}(errors)")).unwrap_err().to_string();
             assert_eq!(refused, format!("the function {name} is not supported"));
         }

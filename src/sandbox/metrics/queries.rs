@@ -156,7 +156,8 @@ pub fn run(
     }
     let metrics: Vec<String> = plan.stats.iter().map(|(id, _)| (*id).to_owned()).collect();
     for (id, expression) in &plan.expressions {
-        let value = math::evaluate(expression, &Scope { values: &values, metrics: &metrics });
+        let value =
+            math::evaluate(expression, &Scope { values: &values, metrics: &metrics, tempo: store.tempo() });
         let value = value.map_err(|source| QueryError::Math { id: (*id).to_owned(), source })?;
         values.insert((*id).to_owned(), value);
     }

@@ -275,6 +275,16 @@ impl Store {
         Self { tempo, ..Self::default() }
     }
 
+    /// The clock that its slots are counted by.
+    pub fn tempo(&self) -> &Tempo {
+        &self.tempo
+    }
+
+    /// Goes on at another speed from `now` on.
+    pub fn turn(&mut self, now: Timestamp, speed: u32) {
+        self.tempo.turn(now, speed);
+    }
+
     /// Adds a sample; the metric comes into being with its first one.
     pub fn add(
         &mut self,

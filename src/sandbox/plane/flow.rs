@@ -28,7 +28,7 @@ pub(super) async fn carry(
     let table = Arc::clone(&node.borrow());
     // A client that cannot be served is closed without a word: there is no protocol to say it in.
     let Some(target) = target_for(&table, &listener, &settings) else { return };
-    let Ok(Some(mut upstream)) = timeout(settings.limits.connect, target.stream()).await else {
+    let Ok(Some(mut upstream)) = timeout(settings.connect, target.stream()).await else {
         tracing::debug!(listener = &*listener, "the target of a TCP connection cannot be reached");
         return;
     };

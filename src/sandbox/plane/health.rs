@@ -13,7 +13,8 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,13 +47,18 @@ pub struct ProbeResult {
 pub(super) struct HealthChecker {
     running: Mutex<BTreeMap<(String, Address), (ProbeOrder, CancellationToken)>>,
     reporter: Reporter,
-    speed: f64,
+    speed: watch::Receiver<f64>,
     tracker: TaskTracker,
     shutdown: CancellationToken,
 }
 
 impl HealthChecker {
-    pub fn new(reporter: Reporter, speed: f64, tracker: TaskTracker, shutdown: CancellationToken) -> Self {
+    pub fn new(
+        reporter: Reporter,
+        speed: watch::Receiver<f64>,
+        tracker: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
         Self { running: Mutex::default(), reporter, speed, tracker, shutdown }
     }
 
@@ -85,7 +91,7 @@ impl HealthChecker {
 
     fn start(&self, order: ProbeOrder) -> CancellationToken {
         let stop = self.shutdown.child_token();
-        let (until, reporter, speed) = (stop.clone(), self.reporter.clone(), self.speed);
+        let (until, reporter, speed) = (stop.clone(), self.reporter.clone(), self.speed.clone());
         self.tracker.spawn(async move {
             until.run_until_cancelled(probe_forever(&order, &reporter, speed)).await;
         });
@@ -93,12 +99,23 @@ impl HealthChecker {
     }
 }
 
-async fn probe_forever(order: &ProbeOrder, reporter: &Reporter, speed: f64) {
-    let mut turns = interval(scaled(order.interval_ms, speed).max(INTERVAL_MIN));
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let limit = scaled(order.timeout_ms, speed).max(TIMEOUT_MIN);
+/// Returns when an interval has passed since `last`, also when the interval changes meanwhile.
+async fn next_turn(last: Instant, interval_ms: u64, speed: &mut watch::Receiver<f64>) {
     loop {
-        turns.tick().await;
+        let interval = scaled(interval_ms, *speed.borrow_and_update()).max(INTERVAL_MIN);
+        let due = last.checked_add(interval);
+        tokio::select! {
+            () = sleep_until(due.unwrap_or(last)), if due.is_some() => return,
+            Ok(()) = speed.changed() => {}
+            else => std::future::pending().await,
+        }
+    }
+}
+
+async fn probe_forever(order: &ProbeOrder, reporter: &Reporter, mut speed: watch::Receiver<f64>) {
+    loop {
+        let began = Instant::now();
+        let limit = scaled(order.timeout_ms, *speed.borrow()).max(TIMEOUT_MIN);
         let verdict = match timeout(limit, probe(order)).await {
             Ok(Some(verdict)) => verdict,
             Ok(None) => Err("Health checks failed".to_owned()),
@@ -111,6 +128,7 @@ async fn probe_forever(order: &ProbeOrder, reporter: &Reporter, speed: f64) {
             detail: verdict.err().unwrap_or_default(),
         };
         reporter.report(PlaneEvent::Probe(result)).await;
+        next_turn(began, order.interval_ms, &mut speed).await;
     }
 }
 

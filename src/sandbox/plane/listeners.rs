@@ -69,18 +69,18 @@ pub(super) struct Nodes {
     nodes: Vec<Node>,
     propagation_millis: AtomicU64,
     /// Of the region's clock.
-    speed: f64,
+    speed: watch::Receiver<f64>,
 }
 
 impl Nodes {
     /// Node `i` of `count` (from 1) learns of a change after `i / count` of `propagation`, so the last
     /// one has the whole delay.
-    pub fn new(settings: &PlaneSettings) -> Self {
+    pub fn new(settings: &PlaneSettings, speed: watch::Receiver<f64>) -> Self {
         let node = |_| Node { table: watch::Sender::default(), way: Mutex::default() };
         let nodes = Self {
             nodes: (0..settings.nodes.get()).map(node).collect(),
             propagation_millis: AtomicU64::new(0),
-            speed: settings.speed,
+            speed,
         };
         nodes.set_propagation(settings.propagation);
         nodes
@@ -123,7 +123,8 @@ impl Nodes {
             let mut way = Self::way(node);
             way.advance(now);
             let table = compiled.entry(way.arrived.version).or_insert_with(|| {
-                *latest = Arc::new(Table::compile(&way.arrived, newest, latest, metrics, self.speed));
+                let speed = *self.speed.borrow();
+                *latest = Arc::new(Table::compile(&way.arrived, newest, latest, metrics, speed));
                 Arc::clone(latest)
             });
             node.table.send_replace(Arc::clone(table));
@@ -252,7 +253,6 @@ impl Listeners {
             listener: route.arn.as_str().into(),
             transport: route.transport,
             proxy: self.proxy.clone(),
-            client_idle: self.settings.client_idle_timeout,
             nodes: Arc::clone(&self.nodes),
             tracker: self.tracker.clone(),
             stop: stop.clone(),
@@ -276,7 +276,6 @@ struct Acceptor {
     listener: Arc<str>,
     transport: Transport,
     proxy: ProxySettings,
-    client_idle: Duration,
     nodes: Arc<Nodes>,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -317,7 +316,7 @@ impl Acceptor {
         match self.transport {
             Transport::Http => {
                 let session = Session::new(proxy, listener, node, peer);
-                let connection = serve_connection(stream, session, self.client_idle, stop);
+                let connection = serve_connection(stream, session, stop);
                 self.tracker.spawn(async move {
                     connection.await;
                     drop(place);
@@ -334,7 +333,8 @@ impl Acceptor {
     }
 }
 
-async fn serve_connection(stream: TcpStream, session: Session, idle: Duration, stop: CancellationToken) {
+async fn serve_connection(stream: TcpStream, session: Session, stop: CancellationToken) {
+    let idle = session.idle();
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "client connection keeps Nagle's algorithm");
     }
@@ -369,6 +369,10 @@ mod tests {
         Arc::new(Routing { version, listeners: Vec::new(), groups })
     }
 
+    fn nodes(settings: &PlaneSettings) -> Nodes {
+        Nodes::new(settings, watch::channel(1.0).1)
+    }
+
     fn versions(nodes: &Nodes) -> Vec<u64> {
         nodes.nodes.iter().map(|node| node.table.borrow().version).collect()
     }
@@ -380,7 +384,7 @@ mod tests {
             propagation: Duration::from_millis(600),
             ..PlaneSettings::default()
         };
-        let (nodes, metrics, mut latest) = (Nodes::new(&settings), AlbMetrics::default(), Arc::default());
+        let (nodes, metrics, mut latest) = (nodes(&settings), AlbMetrics::default(), Arc::default());
         nodes.send(&routing(1, 1), true);
         assert_eq!(nodes.settle(&routing(1, 1), &mut latest, &metrics), None);
         assert_eq!(versions(&nodes), [1, 1, 1], "the first routing is there at once");
@@ -402,7 +406,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_shorter_delay_lets_no_version_overtake_another() {
         let settings = PlaneSettings { propagation: Duration::from_secs(9), ..PlaneSettings::default() };
-        let (nodes, metrics, mut latest) = (Nodes::new(&settings), AlbMetrics::default(), Arc::default());
+        let (nodes, metrics, mut latest) = (nodes(&settings), AlbMetrics::default(), Arc::default());
         nodes.send(&routing(1, 1), false);
         nodes.set_propagation(Duration::ZERO);
         nodes.send(&routing(2, 1), false);

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -26,6 +27,8 @@ use super::rules::{RequestView, redirect_location};
 use super::table::{Action, Choice, Forward, ListenerTable, Table};
 use super::upstream::{Limits, PooledBody, SendError, UpstreamBody};
 
+/// How long a client of a listener that is not known yet may be silent: the default of AWS.
+const UNROUTED_IDLE: Duration = Duration::from_mins(1);
 /// Name of the group stickiness cookie.
 const GROUP_COOKIE: &str = "AWSALBTG";
 
@@ -48,13 +51,15 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// What all requests share.
 #[derive(Clone, Debug)]
 pub(super) struct ProxySettings {
-    pub limits: Limits,
+    /// For making a connection to a target.
+    pub connect: Duration,
     pub at_zero: StickyAtZero,
     pub leak_per_mille: Arc<AtomicU32>,
 }
 
 /// One client connection to one listener on one node.
 pub(super) struct Session {
+    began: Instant,
     /// Cached, so that an unchanged table costs one atomic load per request.
     newest: RefCell<Option<Arc<ListenerTable>>>,
     node: RefCell<watch::Receiver<Arc<Table>>>,
@@ -82,7 +87,13 @@ impl Session {
         let address_text = HeaderValue::from_str(&address.to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let client = Client { settings, listener, node: node.clone(), address, address_text };
-        Self { newest: RefCell::new(newest), node: RefCell::new(node), client: Arc::new(client) }
+        let (newest, node, client) = (RefCell::new(newest), RefCell::new(node), Arc::new(client));
+        Self { began: Instant::now(), newest, node, client }
+    }
+
+    /// How long the client may be silent, as the load balancer is set when the connection begins.
+    pub fn idle(&self) -> Duration {
+        self.newest.borrow().as_ref().map_or(UNROUTED_IDLE, |table| table.idle)
     }
 
     fn newest(&self) -> Option<Arc<ListenerTable>> {
@@ -103,11 +114,15 @@ impl Service<Request<Incoming>> for Session {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (table, client) = (self.newest(), Arc::clone(&self.client));
+        let age = self.began.elapsed();
         Box::pin(async move {
-            Ok(match table {
-                Some(table) => client.answer(&table, request).await,
-                None => own_page(StatusCode::SERVICE_UNAVAILABLE),
-            })
+            let Some(table) = table else { return Ok(own_page(StatusCode::SERVICE_UNAVAILABLE)) };
+            let mut response = client.answer(&table, request).await;
+            // "client_keep_alive": one more request is taken, and its response ends the connection.
+            if age >= table.keep_alive {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
         })
     }
 }
@@ -225,7 +240,8 @@ impl Client {
             return Attempt::Answered(own_page(StatusCode::SERVICE_UNAVAILABLE));
         };
         let sent_at = Instant::now();
-        let failure = match target.send(request, which == Try::Last, settings.limits).await {
+        let limits = Limits { connect: settings.connect, idle: table.idle };
+        let failure = match target.send(request, which == Try::Last, limits).await {
             Ok(response) => {
                 let sample = Sample {
                     target_status: Some(response.status()),
@@ -382,7 +398,6 @@ impl Body for ProxyBody {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -402,6 +417,8 @@ mod tests {
             load_balancer: "app/lb/1".to_owned(),
             port: 80,
             transport: Transport::Http,
+            idle_millis: 10_000,
+            keep_alive_millis: 10_000,
             rules,
         };
         let groups = BTreeMap::from([("g".to_owned(), group)]);
@@ -428,9 +445,12 @@ mod tests {
         let gone = table(1, 1, &Table::default(), &metrics);
         let newest = Arc::new(table(2, target().await, &gone, &metrics));
         let (_node, node) = watch::channel(newest);
-        let limits = Limits { connect: Duration::from_secs(10), response: Duration::from_secs(10) };
         let client = Client {
-            settings: ProxySettings { limits, at_zero: StickyAtZero::Honour, leak_per_mille: Arc::default() },
+            settings: ProxySettings {
+                connect: Duration::from_secs(10),
+                at_zero: StickyAtZero::Honour,
+                leak_per_mille: Arc::default(),
+            },
             listener: "listener".into(),
             node,
             address: "127.0.0.1".parse().unwrap(),

@@ -42,6 +42,10 @@ pub(super) struct ListenerTable {
     pub port: u16,
     pub port_text: HeaderValue,
     pub counters: Arc<BalancerCounters>,
+    /// A connection without data for so long is closed; a target that is silent for so long gives 504.
+    pub idle: Duration,
+    /// After so long a client's connection ends with its next request.
+    pub keep_alive: Duration,
     rules: Vec<Rule>,
 }
 
@@ -180,9 +184,13 @@ impl Table {
         }
         for (arn, slow) in newest.groups.iter().flat_map(|(arn, g)| g.slow.iter().map(move |s| (arn, s))) {
             let key = (arn.clone(), slow.target.clone(), slow.since);
-            let length = Duration::from_secs(slow.secs.into()).div_f64(speed);
-            let began = previous.growths.get(&key).map_or_else(Instant::now, |growth| growth.began);
-            table.growths.insert(key, Growth { began, length });
+            let new = || Growth {
+                began: Instant::now(),
+                length: Duration::from_secs(slow.secs.into()).div_f64(speed),
+            };
+            // One that has begun keeps its length, whatever the speed is now.
+            let growth = previous.growths.get(&key).copied().unwrap_or_else(new);
+            table.growths.insert(key, growth);
         }
         for listener in &routing.listeners {
             let compiled = table.compile_listener(listener, newest, metrics);
@@ -211,6 +219,8 @@ impl Table {
             port: listener.port,
             port_text: HeaderValue::from(listener.port),
             counters: metrics.balancer(&listener.load_balancer),
+            idle: Duration::from_millis(listener.idle_millis),
+            keep_alive: Duration::from_millis(listener.keep_alive_millis),
             rules: rules.collect(),
         }
     }

@@ -37,6 +37,9 @@ struct Bench {
     shutdown: CancellationToken,
     port: u16,
     transport: Transport,
+    /// Of the load balancer, in milliseconds.
+    idle: u64,
+    keep_alive: u64,
     orders: BTreeMap<String, TaskOrder>,
 }
 
@@ -110,7 +113,18 @@ impl Bench {
         let shutdown = CancellationToken::new();
         let plane = Plane::start(settings, watched, events_in, shutdown.clone());
         let port = free_port().await;
-        Self { plane, routing, events, shutdown, port, transport: Transport::Http, orders: BTreeMap::new() }
+        let (transport, orders) = (Transport::Http, BTreeMap::new());
+        Self {
+            plane,
+            routing,
+            events,
+            shutdown,
+            port,
+            transport,
+            idle: 60_000,
+            keep_alive: 3_600_000,
+            orders,
+        }
     }
 
     async fn event(&mut self) -> PlaneEvent {
@@ -183,6 +197,8 @@ impl Bench {
             load_balancer: "app/lb/1".to_owned(),
             port: self.port,
             transport: self.transport,
+            idle_millis: self.idle,
+            keep_alive_millis: self.keep_alive,
             rules,
         };
         let routing = Routing { version, listeners: vec![listener], groups: groups.collect() };

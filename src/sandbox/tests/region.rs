@@ -22,6 +22,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 
 mod restart;
+mod speed;
 
 fn forward(blue: (&str, i32), green: (&str, i32)) -> Action {
     let group =

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 import threading
 import time
 
@@ -428,3 +429,28 @@ def _(aws: Aws) -> None:
     until("RequestCount", lambda: sum(points("RequestCount")) >= 25)
     need(sum(points("HTTPCode_Target_2XX_Count")) >= 25, points("HTTPCode_Target_2XX_Count"))
     same(points("HTTPCode_Target_5XX_Count"), [], "no error, no data point")
+
+
+@case(
+    "a client connection without data for the idle timeout is closed, and a shorter one stays",
+    "The connection idle timeout is the period of time an existing client or target connection can remain inactive, with "
+    "no data being sent or received, before the load balancer closes the connection.",
+    "application load balancer guide, edit-load-balancer-attributes#connection-idle-timeout",
+)
+def _(aws: Aws) -> None:
+    short, long = aws.load_balancer(), aws.load_balancer()
+    aws.elb.modify_load_balancer_attributes(
+        LoadBalancerArn=short, Attributes=[{"Key": "idle_timeout.timeout_seconds", "Value": "1"}]
+    )
+    ports = [aws.listener(balancer, fixed(200, "here"))[1] for balancer in (short, long)]
+    for port in ports:
+        until("it answers", lambda: get(port)[0] == 200)
+    silent, patient = (socket.create_connection(("127.0.0.1", port), timeout=20) for port in ports)
+    with silent, patient:
+        for connection in (silent, patient):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\n")
+            need(connection.recv(4096).startswith(b"HTTP/1.1 200"), "an answer")
+        same(silent.recv(4096), b"", "what comes after the idle timeout")
+        # By default it is 60 seconds; this one has been idle for as long as the other.
+        patient.sendall(b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\n")
+        need(patient.recv(4096).startswith(b"HTTP/1.1 200"), "a second answer")

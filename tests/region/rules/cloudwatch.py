@@ -252,6 +252,32 @@ def _(aws: Aws) -> None:
 
 
 @case(
+    "AT_LEAST counts alarms by number or percentage, in a state or not in it",
+    "Function that returns TRUE when a minimum number or percentage of specified alarms are in the required state.",
+    "CloudWatch user guide, alarm-combining (rule expressions)",
+)
+def _(aws: Aws) -> None:
+    a, b, c, d = alarms = [Metric(aws).alarm(TreatMissingData="ignore") for _ in range(4)]
+    rules = {
+        "two": f'AT_LEAST(2, ALARM, ({a}, "{b}", {c}, {d}))',
+        "half": f"AT_LEAST(50%, OK, ({a}, {b}, {c}, {d}))",
+        "not": f"AT_LEAST(3, NOT ALARM, ({a}, {b}, {c}, {d}))",
+        "both": f"AT_LEAST(2, ALARM, ({a}, {b}, {c})) AND NOT ALARM({d})",
+    }
+    for alarm in alarms:
+        _set(aws, alarm, "OK")
+    composites = {kind: _composite(aws, rule) for kind, rule in rules.items()}
+    same(_read(aws, composites["two"])["AlarmRule"], rules["two"])
+    for states, true in (("OOOO", "half not"), ("AOOO", "half not"), ("AAOO", "two half both"), ("AAOA", "two")):
+        for alarm, state in zip(alarms, states):
+            _set(aws, alarm, {"A": "ALARM", "O": "OK"}[state])
+        for kind, composite in composites.items():
+            _is(aws, composite, "ALARM" if kind in true.split() else "OK")
+    for wrong in (f"AT_LEAST(0, ALARM, ({a}))", f"AT_LEAST(2, ALARM, ({a}))", f"AT_LEAST(101%, ALARM, ({a}))"):
+        refused(lambda: _composite(aws, wrong), "ValidationError", "InvalidParameterValue", "InvalidParameterValueException")
+
+
+@case(
     "OK, INSUFFICIENT_DATA, TRUE and FALSE are functions of a rule",
     "TRUE always evaluates to TRUE. FALSE always evaluates to FALSE.",
     "cloudwatch PutCompositeAlarmInput.AlarmRule",
@@ -574,6 +600,39 @@ def _(aws: Aws) -> None:
     ]
     until("they are there", lambda: _data(aws, queries)["rate"]["Values"] == [20, 10])
     same(set(_data(aws, queries)), {"rate"})
+
+
+@case(
+    "functions of the calendar give a value for every period, by its timestamp in UTC",
+    "These functions take the period and range of the time series and return a new non-sparse time series where each "
+    "value is based on its timestamp.",
+    "CloudWatch user guide, using-metric-math (MINUTE, HOUR, DAY, DATE, MONTH, YEAR, EPOCH)",
+)
+def _(aws: Aws) -> None:
+    metric = Metric(aws)
+    metric.feed([1, None, 3], first=-4)
+    told = {
+        "MINUTE": lambda at: at.minute,
+        "HOUR": lambda at: at.hour,
+        # "Days of the week are numbered 1 to 7 (Monday to Sunday)"
+        "DAY": lambda at: at.isoweekday(),
+        "DATE": lambda at: at.day,
+        "MONTH": lambda at: at.month,
+        "YEAR": lambda at: at.year,
+    }
+    queries = [{**_query(metric, "Sum", "m")}, {"Id": "epoch", "Expression": "EPOCH(m)"}]
+    queries += [{"Id": name.lower(), "Expression": f"{name}(m)"} for name in told]
+    queries.append({"Id": "never", "Expression": "IF(MONTH(m) == 13, m)"})
+    found = until("it is there", lambda: (seen := _data(aws, queries))["m"]["Values"] == [3, 1] and seen)
+    need(len(found["epoch"]["Values"]) > 2, "a value for every period, whether the metric has one or not")
+    # Answers are told in whole seconds of the epoch by some protocols, and a period may begin within one.
+    drift = [at.timestamp() - value for at, value in zip(found["epoch"]["Timestamps"], found["epoch"]["Values"])]
+    need(all(0 <= each < 1 for each in drift), drift)
+    for name, function in told.items():
+        one = found[name.lower()]
+        wanted = [float(function(at.astimezone(datetime.timezone.utc))) for at in one["Timestamps"]]
+        same(one["Values"], wanted, name)
+    same(found["never"]["Values"], [])
 
 
 @case(

@@ -188,6 +188,16 @@ impl Attributes {
         self.number("deregistration_delay.timeout_seconds").unwrap_or(300)
     }
 
+    /// Seconds without data after which a connection is closed.
+    pub(super) fn idle_timeout(&self) -> u32 {
+        self.number("idle_timeout.timeout_seconds").unwrap_or(60)
+    }
+
+    /// Seconds after which a client's connection takes one more request.
+    pub(super) fn client_keep_alive(&self) -> u32 {
+        self.number("client_keep_alive.seconds").unwrap_or(3600)
+    }
+
     /// Seconds of slow start; `None` when it is off.
     pub(super) fn slow_start(&self) -> Option<u32> {
         self.number("slow_start.duration_seconds").filter(|secs| *secs > 0)

@@ -160,7 +160,9 @@ impl Elb {
     ) -> Result<Vec<Attribute>, ApiError> {
         let existing = self.load_balancers.get_mut(arn).ok_or_else(|| load_balancer_not_found(arn))?;
         existing.attributes.change(changes)?;
-        Ok(existing.attributes.listed())
+        let listed = existing.attributes.listed();
+        self.version += 1;
+        Ok(listed)
     }
 }
 

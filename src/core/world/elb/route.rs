@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::attributes::Attributes;
 use super::group::StoredGroup;
 use super::load_balancer::{StoredLoadBalancer, text};
 use super::rule::StoredRule;
@@ -24,6 +25,7 @@ impl Elb {
             let mut rules = rules_of.remove(listener.shape_arn.as_str()).unwrap_or_default();
             rules.sort_by_key(|rule| rule.order());
             let load_balancer = self.load_balancers.get(&listener.load_balancer);
+            let seconds = |of: fn(&Attributes) -> u32| load_balancer.map_or(0, |lb| of(&lb.attributes));
             ListenerRoute {
                 arn: listener.shape_arn.clone(),
                 load_balancer: load_balancer.map(|lb| lb.dimension().to_owned()).unwrap_or_default(),
@@ -33,6 +35,8 @@ impl Elb {
                 } else {
                     Transport::Http
                 },
+                idle_millis: u64::from(seconds(Attributes::idle_timeout)) * 1000,
+                keep_alive_millis: u64::from(seconds(Attributes::client_keep_alive)) * 1000,
                 rules: rules.into_iter().map(|rule| rule_route(rule, listener.port)).collect(),
             }
         });

@@ -23,8 +23,11 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let (invocations, _) = mpsc::channel(1);
-        let messages =
-            Arc::new(Messages::new("http://127.0.0.1:1", "eu-central-1", "111122223333", invocations));
+        let messages = Arc::new(Messages::new(
+            ("http://127.0.0.1:1", "eu-central-1", "111122223333"),
+            invocations,
+            None,
+        ));
         let tuning =
             Tuning { runtime: Runtime::External, steady_lag: SignedDuration::ZERO, ..Tuning::default() };
         let faults = Arc::new(Faults::new("111122223333"));

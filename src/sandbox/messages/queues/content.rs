@@ -1,6 +1,7 @@
 //! What a message carries: its text, its attributes, their size and their MD5 as clients check them.
 
 use md5::{Digest as _, Md5};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::world::ApiError;
@@ -9,7 +10,7 @@ use crate::world::ApiError;
 const ATTRIBUTES_MAX: usize = 10;
 
 /// Text and attributes of one message, checked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::sandbox::messages) struct Content {
     /// `MessageBody`.
     pub(in crate::sandbox::messages) body: String,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::world::ApiError;
@@ -20,7 +21,7 @@ const NUMBERS: [(&str, u32, u32, u32); 5] = [
 const TEXTS: [&str; 4] = ["Policy", "RedriveAllowPolicy", "RedrivePolicy", "SqsManagedSseEnabled"];
 
 /// What a queue's owner set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Settings {
     given: BTreeMap<String, String>,
 }

@@ -123,7 +123,7 @@ impl Rules {
         }
         let description = text(input, "Description")?.map(str::to_owned);
         let targets = self.rules.remove(name).map(|rule| rule.targets).unwrap_or_default();
-        let rule = Rule { pattern, text: given.to_owned(), enabled, description, targets };
+        let rule = Rule { pattern, enabled, description, targets };
         self.rules.insert(name.to_owned(), rule);
         Ok(json!({"RuleArn": self.arn(name)}))
     }
@@ -142,7 +142,7 @@ impl Rules {
         let mut shown = json!({
             "Name": name,
             "Arn": self.arn(name),
-            "EventPattern": rule.text,
+            "EventPattern": rule.pattern.text(),
             "State": if rule.enabled { "ENABLED" } else { "DISABLED" },
             "EventBusName": "default",
         });

@@ -260,7 +260,7 @@ fn set(subscription: &mut Subscription, name: &str, value: &str) -> Result<(), A
         "FilterPolicy" => {
             let pattern =
                 Pattern::parse(value).map_err(|error| invalid(format_args!("FilterPolicy: {error}")))?;
-            subscription.filter = Some((value.to_owned(), pattern));
+            subscription.filter = Some(pattern);
         }
         "FilterPolicyScope" => match value {
             "MessageAttributes" => subscription.filters_body = false,

@@ -3,25 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use super::{Expression, MathError, Scope, Series, Value, evaluate, length, reduce};
+use jiff::tz::TimeZone;
+
+use super::{
+    Expression, FILLED_POINTS_MAX, MathError, Scope, Series, Tempo, Value, evaluate, length, reduce,
+};
 
 /// What the sandbox refuses by name: it has no model of metrics to learn, no Performance Insights, no
-/// rules of Contributor Insights, no quotas, and its search would be another language. Functions of the
-/// calendar would tell the sandbox's time, which may run faster than the calendar.
-const REFUSED: [&str; 13] = [
+/// rules of Contributor Insights, no quotas, and its search would be another language.
+const REFUSED: [&str; 6] = [
     "ANOMALY_DETECTION_BAND",
-    "DATE",
-    "DAY",
     "DB_PERF_INSIGHTS",
-    "EPOCH",
-    "HOUR",
     "INSIGHT_RULE_METRIC",
     "LAMBDA",
-    "MINUTE",
-    "MONTH",
     "SEARCH",
     "SERVICE_QUOTA",
-    "YEAR",
 ];
 
 /// Calls a function that works on values alone.
@@ -34,6 +30,9 @@ pub(super) fn call(name: &str, arguments: &[Expression], scope: &Scope<'_>) -> R
             Some(Value::Series(series)) => Ok(Value::Scalar(as_number(series.period))),
             _ => Err(MathError::Arguments { function: "PERIOD", needs: "the Id of a metric" }),
         },
+        ("MINUTE" | "HOUR" | "DAY" | "DATE" | "MONTH" | "YEAR" | "EPOCH", [argument]) => {
+            calendar(name, evaluate(argument, scope)?, scope.tempo)
+        }
         ("TIME_SERIES", [argument]) => time_series(&evaluate(argument, scope)?, scope),
         ("SORT", [all, Expression::Keyword(by), Expression::Keyword(order), limit @ ..])
             if limit.len() <= 1 =>
@@ -57,17 +56,24 @@ fn is_known(name: &str) -> bool {
     matches!(
         name,
         "DATAPOINT_COUNT"
+            | "DATE"
+            | "DAY"
             | "DIFF"
             | "DIFF_TIME"
+            | "EPOCH"
             | "FIRST"
+            | "HOUR"
             | "LAST"
             | "LOG"
             | "LOG10"
             | "METRIC_COUNT"
+            | "MINUTE"
+            | "MONTH"
             | "RATE"
             | "REMOVE_EMPTY"
             | "RUNNING_SUM"
             | "STDDEV"
+            | "YEAR"
     )
 }
 
@@ -163,6 +169,36 @@ fn time_series(value: &Value, scope: &Scope<'_>) -> Result<Value, MathError> {
     let starts = std::iter::successors(Some(model.span.start), |at| Some(at + model.period.max(1)));
     let points = starts.take_while(|at| *at < model.span.end).map(|at| (at, *number));
     Ok(Value::Series(model.with(points.collect())))
+}
+
+/// "These functions take the period and range of the time series and return a new non-sparse time series where each
+/// value is based on its timestamp": the UTC one that is shown with the value, whatever the clock's speed.
+fn calendar(name: &str, value: Value, tempo: &Tempo) -> Result<Value, MathError> {
+    let Value::Series(series) = value else {
+        return Err(MathError::Arguments { function: "a function of the calendar", needs: "a time series" });
+    };
+    let period = series.period.max(1);
+    if (series.span.end - series.span.start) / period > FILLED_POINTS_MAX {
+        let needs = "a range of at most 100800 periods";
+        return Err(MathError::Arguments { function: "a function of the calendar", needs });
+    }
+    let told = |at: i64| {
+        let at = tempo.real(at);
+        let date = TimeZone::UTC.to_datetime(at);
+        match name {
+            "MINUTE" => f64::from(date.minute()),
+            "HOUR" => f64::from(date.hour()),
+            // "Days of the week are numbered 1 to 7 (Monday to Sunday)" (AWS's blog on these functions).
+            "DAY" => f64::from(date.weekday().to_monday_one_offset()),
+            "DATE" => f64::from(date.day()),
+            "MONTH" => f64::from(date.month()),
+            "YEAR" => f64::from(date.year()),
+            _ => as_number(at.as_second()),
+        }
+    };
+    let starts = std::iter::successors(Some(series.span.start), |at| Some(at + period));
+    let points = starts.take_while(|at| *at < series.span.end).map(|at| (at, told(at)));
+    Ok(Value::Series(series.with(points.collect())))
 }
 
 fn number_of(

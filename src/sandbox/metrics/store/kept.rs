@@ -15,7 +15,7 @@ const SECONDS_KEPT: usize = 300;
 /// Metrics to be written down.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeptMetrics {
-    /// Slots are counted in API time, which means nothing at another speed.
+    /// Slots are counted in API time, which goes on from here.
     tempo: Tempo,
     metrics: Vec<KeptMetric>,
 }
@@ -77,19 +77,18 @@ impl Store {
                 metrics.push(KeptMetric { namespace, name, metric: metric.newest() });
             }
         }
-        KeptMetrics { tempo: self.tempo, metrics }
+        KeptMetrics { tempo: self.tempo.clone(), metrics }
     }
 
-    /// Takes them back into an empty store, unless they were kept at another speed.
-    pub fn restore(&mut self, kept: KeptMetrics) {
-        if kept.tempo != self.tempo {
-            return;
-        }
+    /// A store that goes on with them.
+    pub fn restored(kept: KeptMetrics) -> Self {
+        let mut store = Self::new(kept.tempo);
         for KeptMetric { namespace, name, metric } in kept.metrics.into_iter().take(METRICS_MAX) {
-            let by_dimensions = self.namespaces.entry(namespace).or_default().entry(name).or_default();
+            let by_dimensions = store.namespaces.entry(namespace).or_default().entry(name).or_default();
             if by_dimensions.insert(key_of(&metric.dimensions), metric).is_none() {
-                self.metrics += 1;
+                store.metrics += 1;
             }
         }
+        store
     }
 }

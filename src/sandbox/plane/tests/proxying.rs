@@ -152,22 +152,18 @@ async fn no_request_is_lost_while_weights_change_and_the_old_task_stops() {
 
 #[tokio::test]
 async fn an_empty_group_answers_503_a_dead_target_502_and_a_slow_one_504() {
-    let settings = PlaneSettings { target_timeout: Duration::from_millis(100), ..PlaneSettings::default() };
-    let mut bench = Bench::start(settings).await;
+    let mut bench = Bench::start(PlaneSettings::default()).await;
+    bench.idle = 100;
     let slow = bench.run_task("slow", "web:1", &[("LATENCY", "1m")]).await;
     let dead = Address { ip: "127.0.0.1".to_owned(), port: free_port().await };
     let outside = Address { ip: "192.0.2.1".to_owned(), port: 80 };
-    let mut browser = None;
     for (targets, expected) in [(vec![], 503), (vec![dead], 502), (vec![outside], 502), (vec![slow], 504)] {
         bench.publish(vec![default_rule(forward(&[("group", 1)]))], &[("group", &targets)]).await;
-        let browser = match &mut browser {
-            Some(browser) => browser,
-            none => none.insert(bench.browser().await),
-        };
-        assert_eq!(browser.get("/").await.status.as_u16(), expected, "{targets:?}");
+        // One each: a client that is idle for 100 ms is disconnected, too.
+        assert_eq!(bench.browser().await.get("/").await.status.as_u16(), expected, "{targets:?}");
     }
     bench.publish(vec![default_rule(forward(&[("group", 0)]))], &[("group", &[])]).await;
-    assert_eq!(browser.as_mut().unwrap().get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(bench.browser().await.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
     let data = bench.plane.metrics().drain();
     let count = |metric: &str| {
         data.iter().find(|d| d.metric == metric && d.target_group.is_none()).map(AlbDatum::sum)
@@ -177,6 +173,37 @@ async fn an_empty_group_answers_503_a_dead_target_502_and_a_slow_one_504() {
     assert_eq!(count("HTTPCode_ELB_5XX_Count"), Some(5.0));
     assert_eq!(count("HTTPCode_ELB_503_Count"), Some(2.0));
     assert_eq!(count("TargetConnectionErrorCount"), Some(2.0));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_its_client_is_silent_and_after_its_time_with_one_more_request() {
+    let mut bench = Bench::start(PlaneSettings::default()).await;
+    let target = bench.run_task("t1", "web:1", &[]).await;
+    (bench.idle, bench.keep_alive) = (150, 3_600_000);
+    let group: &[(&str, &[Address])] = &[("group", &[target])];
+    bench.publish(vec![default_rule(forward(&[("group", 1)]))], group).await;
+    let mut silent = TcpStream::connect((Ipv4Addr::LOCALHOST, bench.port)).await.unwrap();
+    let mut rest = Vec::new();
+    let closed = timeout(PATIENCE, silent.read_to_end(&mut rest)).await.expect("the connection is closed");
+    assert_eq!((closed.unwrap(), rest), (0, Vec::new()));
+    let mut used = bench.browser().await;
+    assert_eq!(used.get("/").await.status, StatusCode::OK);
+    timeout(PATIENCE, used.0.ready()).await.unwrap().unwrap();
+    timeout(PATIENCE, async {
+        while !used.0.is_closed() {
+            tokio::task::yield_now().await
+        }
+    })
+    .await
+    .unwrap();
+
+    (bench.idle, bench.keep_alive) = (60_000, 1);
+    bench.publish(vec![default_rule(forward(&[("group", 1)]))], group).await;
+    let mut old = bench.browser().await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let last = old.get("/").await;
+    assert_eq!((last.status, last.header("connection")), (StatusCode::OK, "close"));
     bench.end().await;
 }
 
@@ -385,6 +412,8 @@ async fn a_port_in_use_is_reported_and_the_listener_opens_once_it_is_free() {
         load_balancer: "app/lb/1".to_owned(),
         port,
         transport: Transport::Http,
+        idle_millis: 60_000,
+        keep_alive_millis: 60_000,
         rules: vec![default_rule(forward(&[]))],
     };
     let listeners = vec![listener("listener/taken", bench.port), listener("listener/zero", 0)];

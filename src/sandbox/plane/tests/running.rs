@@ -252,3 +252,23 @@ async fn health_checks_see_a_task_turn_unhealthy_and_then_disappear() {
     bench.plane.sync_probes(Vec::new());
     bench.end().await;
 }
+
+#[tokio::test]
+async fn a_health_check_that_waits_comes_sooner_when_the_clock_is_made_faster() {
+    let mut bench = Bench::start(PlaneSettings::default()).await;
+    let target = bench.run_task("t1", "web:1", &[]).await;
+    let order = ProbeOrder {
+        group: "group".to_owned(),
+        target,
+        check: ProbeCheck::Connect,
+        // Half an hour: it would not come within the patience of this test.
+        interval_ms: 1_800_000,
+        timeout_ms: 2_000,
+    };
+    bench.plane.sync_probes(vec![order]);
+    bench.probe_until(|result| result.healthy).await;
+    bench.plane.set_speed(100_000);
+    bench.probe_until(|result| result.healthy).await;
+    bench.probe_until(|result| result.healthy).await;
+    bench.end().await;
+}
