@@ -3,24 +3,18 @@
 //! The caller must know whether a failed request can have reached the target: only then is sending
 //! it again safe. hyper hands a request back when not a byte of it was written; one that may have
 //! been written is sent again only if it is idempotent and had no body (RFC 9110 §9.2.2).
-//!
-//! No task stands between a request and its target: whoever waits for the response, or reads its body, drives the
-//! connection. What it costs to pass a request from one task to another and its response back is more than all
-//! the rest of the load balancer's work.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{Either, Empty};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -66,63 +60,7 @@ pub(super) struct Target {
     /// `None` for an address outside this machine: the sandbox never connects there.
     address: Option<SocketAddr>,
     /// With the time since when they are; the one used last at the end.
-    idle: Mutex<VecDeque<(Instant, Box<Connection>)>>,
-}
-
-/// One connection to a target. It moves only while somebody polls it.
-#[derive(Debug)]
-struct Connection {
-    sender: SendRequest<UpstreamBody>,
-    /// `None` once it has ended: what it read before may still be waiting to be taken.
-    driver: Option<Driver>,
-}
-
-type Driver = http1::Connection<TokioIo<TcpStream>, UpstreamBody>;
-
-impl Connection {
-    /// Whether it takes a request now.
-    fn is_ready(&self) -> bool {
-        self.driver.is_some() && self.sender.is_ready()
-    }
-
-    /// Returns once it takes a request, or never will.
-    async fn ready(&mut self) -> bool {
-        poll_fn(|context| {
-            drive(&mut self.driver, context);
-            if self.is_ready() || self.driver.is_none() {
-                Poll::Ready(self.is_ready())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await
-    }
-
-    /// Sends one request and waits for the head of its response.
-    async fn exchange(
-        &mut self,
-        request: Request<UpstreamBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<UpstreamBody>>> {
-        let mut response = std::pin::pin!(self.sender.try_send_request(request));
-        let driver = &mut self.driver;
-        poll_fn(|context| {
-            drive(driver, context);
-            // Only the line above can bring the response, so nobody else has to wake this task for it.
-            response.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        })
-        .await
-    }
-}
-
-/// Sends and receives what can be. The task of `context` is woken when more can be.
-fn drive(driver: &mut Option<Driver>, context: &mut Context<'_>) {
-    let Some(running) = driver else { return };
-    if let Poll::Ready(ended) = Pin::new(running).poll(context) {
-        if let Err(error) = ended {
-            tracing::debug!(%error, "target connection ended");
-        }
-        *driver = None;
-    }
+    idle: Mutex<VecDeque<(Instant, SendRequest<UpstreamBody>)>>,
 }
 
 /// The loopback socket address of a target; `None` for anything else.
@@ -152,7 +90,7 @@ impl Target {
                 Ok(Some(connection)) => (connection, None),
             },
         };
-        match timeout(limits.idle, connection.exchange(request)).await {
+        match timeout(limits.idle, connection.try_send_request(request)).await {
             Err(_) => Err(SendError::TimedOut),
             Ok(Ok(response)) => Ok(response.map(|body| PooledBody::new(body, connection, Arc::clone(self)))),
             Ok(Err(mut failure)) => Err(match failure.take_message() {
@@ -168,17 +106,23 @@ impl Target {
         TcpStream::connect(self.address?).await.ok()
     }
 
-    async fn connect(&self) -> Option<Box<Connection>> {
+    async fn connect(&self) -> Option<SendRequest<UpstreamBody>> {
         let stream = self.stream().await?;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "target connection keeps Nagle's algorithm");
         }
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-        Some(Box::new(Connection { sender, driver: Some(driver) }))
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+        // Ends when the sender is dropped or the target closes.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "target connection ended");
+            }
+        });
+        Some(sender)
     }
 
-    /// The connection used last, of those that the target still holds. Those that were idle for too long are closed.
-    async fn checkout(&self, idle: Duration) -> Option<Box<Connection>> {
+    /// The connection used last. Those that were idle for too long are closed.
+    async fn checkout(&self, idle: Duration) -> Option<SendRequest<UpstreamBody>> {
         loop {
             let mut connection = {
                 let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,16 +131,18 @@ impl Target {
                 }
                 all.pop_back()?.1
             };
-            // Nobody drove it while it was idle: this look tells whether the target has closed it since.
-            drive(&mut connection.driver, &mut Context::from_waker(Waker::noop()));
-            if connection.is_ready() || matches!(timeout(READY_WAIT, connection.ready()).await, Ok(true)) {
+            if connection.is_ready() {
+                return Some(connection);
+            }
+            if !connection.is_closed() && matches!(timeout(READY_WAIT, connection.ready()).await, Ok(Ok(())))
+            {
                 return Some(connection);
             }
         }
     }
 
-    fn give_back(&self, connection: Box<Connection>) {
-        if connection.driver.is_none() {
+    fn give_back(&self, connection: SendRequest<UpstreamBody>) {
+        if connection.is_closed() {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,11 +173,11 @@ fn replay_of(request: &Request<UpstreamBody>) -> Option<Request<UpstreamBody>> {
 #[derive(Debug)]
 pub(super) struct PooledBody {
     inner: Incoming,
-    lease: Option<(Box<Connection>, Arc<Target>)>,
+    lease: Option<(SendRequest<UpstreamBody>, Arc<Target>)>,
 }
 
 impl PooledBody {
-    fn new(inner: Incoming, connection: Box<Connection>, target: Arc<Target>) -> Self {
+    fn new(inner: Incoming, connection: SendRequest<UpstreamBody>, target: Arc<Target>) -> Self {
         let mut body = Self { inner, lease: Some((connection, target)) };
         body.return_if_done();
         body
@@ -258,14 +204,7 @@ impl Body for PooledBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        // Asked for first, so that the connection knows that it is to read on.
-        let mut polled = Pin::new(&mut self.inner).poll_frame(context);
-        if polled.is_pending()
-            && let Some((connection, _)) = &mut self.lease
-        {
-            drive(&mut connection.driver, context);
-            polled = Pin::new(&mut self.inner).poll_frame(context);
-        }
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
         match &polled {
             Poll::Ready(None) => self.give_back(),
             Poll::Ready(Some(Ok(_))) => self.return_if_done(),
