@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::wire::{Call, Refusal, Service};
+use super::wire::{Answer, Call, Refusal, Service};
 
 /// Records kept in memory; older ones are dropped (a file keeps all).
 const RECORDS_MAX: usize = 20_000;
@@ -73,7 +73,7 @@ pub(super) struct Ending<'a> {
     pub(super) began: Timestamp,
     pub(super) ended: Timestamp,
     /// `None` when a fault kept the operation from being carried out.
-    pub(super) result: Option<&'a Result<Value, Refusal>>,
+    pub(super) result: Option<&'a Result<Answer, Refusal>>,
     pub(super) faults: Vec<&'static str>,
     pub(super) request_id: &'a str,
 }
@@ -227,10 +227,10 @@ const RESOURCE_MEMBERS: &[&str] = &[
     "Name",
 ];
 
-fn resource(call: &Call, result: Option<&Result<Value, Refusal>>) -> Option<String> {
+fn resource(call: &Call, result: Option<&Result<Answer, Refusal>>) -> Option<String> {
     // What a creation made is in its answer.
     if let (true, Some(Ok(answer))) = (call.operation.starts_with("Create"), result)
-        && let Some(arn) = made(answer)
+        && let Some(arn) = answer.members().and_then(made)
     {
         return Some(arn);
     }

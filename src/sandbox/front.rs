@@ -28,7 +28,7 @@ use super::faults::{Cut, Faults, Plan, throttled};
 use super::sts::Sessions;
 use super::throttle::Throttle;
 use super::weather::Weather;
-use super::wire::{self, BODY_BYTES_MAX, Backend, Call, Reading, Refusal, Service};
+use super::wire::{self, Answer, BODY_BYTES_MAX, Backend, Call, Reading, Refusal, Service};
 
 /// Connections served at once; further clients wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -226,23 +226,24 @@ impl Front {
         self.throttle.take(call.service, &call.operation, clock::now()).err()
     }
 
-    async fn backend(&self, call: &Call, stale_versions: u32) -> Result<serde_json::Value, Refusal> {
+    async fn backend(&self, call: &Call, stale_versions: u32) -> Result<Answer, Refusal> {
         let Some(backend) = self.backends.get(&call.service) else {
             return Err(Refusal::unknown_operation(&call.operation));
         };
         let (service, operation, input) = (call.service, call.operation.clone(), call.input.clone());
         let caller = call.caller.clone();
-        backend.call(wire::Request { service, operation, input, caller, stale_versions }).await
+        let request = wire::Request { service, operation, input, caller, stale_versions };
+        if call.framing.is_json()
+            && let Some(written) = backend.written(&request)
+        {
+            return Ok(Answer::Json(written?.into()));
+        }
+        Ok(backend.call(request).await?.into())
     }
 }
 
 /// What a client sees of a call that is cut off.
-fn cut_off(
-    cut: Cut,
-    result: Option<&Result<serde_json::Value, Refusal>>,
-    call: &Call,
-    request_id: &str,
-) -> Outcome {
+fn cut_off(cut: Cut, result: Option<&Result<Answer, Refusal>>, call: &Call, request_id: &str) -> Outcome {
     match (cut, result) {
         (Cut::Silence, _) => Outcome::Silence,
         (Cut::Refuse(refusal), _) => Outcome::Answer(wire::answer(&call.framing, &Err(refusal), request_id)),

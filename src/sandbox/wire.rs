@@ -152,6 +152,36 @@ pub struct Request {
 pub trait Backend: Send + Sync {
     /// Carries out one operation.
     async fn call(&self, request: Request) -> Result<Value, Refusal>;
+
+    /// As [`Backend::call`], in JSON text, where that is made without the members; `None` where it is not.
+    fn written(&self, _request: &Request) -> Option<Result<String, Refusal>> {
+        None
+    }
+}
+
+/// What an operation answers, in the shapes of the API model.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// As members, for any protocol.
+    Members(Value),
+    /// As the text of a JSON protocol.
+    Json(Bytes),
+}
+
+impl From<Value> for Answer {
+    fn from(members: Value) -> Self {
+        Self::Members(members)
+    }
+}
+
+impl Answer {
+    /// Its members, unless only their text was made.
+    pub fn members(&self) -> Option<&Value> {
+        match self {
+            Self::Members(members) => Some(members),
+            Self::Json(_) => None,
+        }
+    }
 }
 
 /// An error answer: an [`ApiError`] and, for the few that have them, further members.
@@ -334,33 +364,29 @@ fn caller(headers: &HeaderMap) -> Caller {
 }
 
 /// Writes the answer in the shape that the request asked for.
-pub fn answer(framing: &Framing, result: &Result<Value, Refusal>, request_id: &str) -> Response<Bytes> {
+pub fn answer(framing: &Framing, result: &Result<Answer, Refusal>, request_id: &str) -> Response<Bytes> {
+    let result = match result {
+        Ok(Answer::Members(members)) => Ok(members),
+        Ok(Answer::Json(text)) => return framing.framed(200, text.clone(), request_id),
+        Err(refusal) => Err(refusal),
+    };
     if framing.protocol == Protocol::Rest {
         return rest::answer(&framing.operation, result, request_id);
     }
-    let (status, content_type, body) = match (framing.protocol, result) {
-        (Protocol::Json10 | Protocol::Json11, Ok(value)) => (200, framing.content_type(), json_text(value)),
+    let (status, body) = match (framing.protocol, result) {
+        (Protocol::Json10 | Protocol::Json11, Ok(value)) => (200, json_text(value)),
         // Written above.
-        (Protocol::Rest, Ok(_)) => (200, framing.content_type(), Bytes::new()),
-        (Protocol::Cbor, Ok(value)) => (200, framing.content_type(), cbor::write(value).into()),
+        (Protocol::Rest, Ok(_)) => (200, Bytes::new()),
+        (Protocol::Cbor, Ok(value)) => (200, cbor::write(value).into()),
         (Protocol::Query, Ok(value)) => {
             let xml = query::write_answer(&framing.operation, framing.namespace(), value, request_id);
-            (200, framing.content_type(), xml.into())
+            (200, xml.into())
         }
-        (_, Err(refusal)) => {
-            (refusal.error.status, framing.content_type(), framing.error_body(refusal, request_id))
-        }
+        (_, Err(refusal)) => (refusal.error.status, framing.error_body(refusal, request_id)),
     };
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    put(headers, "x-amzn-requestid", request_id);
-    if framing.protocol == Protocol::Cbor {
-        put(headers, "smithy-protocol", "rpc-v2-cbor");
-    }
+    let mut response = framing.framed(status, body, request_id);
     if let Err(refusal) = result {
-        framing.error_headers(refusal, headers);
+        framing.error_headers(refusal, response.headers_mut());
     }
     response
 }
@@ -378,6 +404,23 @@ fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
 }
 
 impl Framing {
+    /// Whether the answer is the JSON text of its members.
+    pub fn is_json(&self) -> bool {
+        matches!(self.protocol, Protocol::Json10 | Protocol::Json11)
+    }
+
+    fn framed(&self, status: u16, body: Bytes, request_id: &str) -> Response<Bytes> {
+        let mut response = Response::new(body);
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type()));
+        put(headers, "x-amzn-requestid", request_id);
+        if self.protocol == Protocol::Cbor {
+            put(headers, "smithy-protocol", "rpc-v2-cbor");
+        }
+        response
+    }
+
     fn content_type(&self) -> &'static str {
         match self.protocol {
             Protocol::Json10 => "application/x-amz-json-1.0",

@@ -26,6 +26,8 @@ pub use shapes::{
 
 pub use tasks::TaskFilter;
 
+pub(super) use dispatch::{Members, Text};
+
 use fleet::Fleet;
 use scheduler::StoredService;
 

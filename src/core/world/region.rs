@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ecs::{Around, Ecs};
+use super::ecs::{Around, Ecs, Members, Text};
 use super::elb::{Elb, Surroundings};
 use super::ids::Ids;
 use super::tuning::Tuning;
@@ -56,7 +56,7 @@ impl Region {
         if operation.starts_with("Describe") || operation.starts_with("List") {
             self.advance(now);
             return match api {
-                Api::Ecs => self.ecs.look(operation, input, now),
+                Api::Ecs => self.ecs.look::<Members>(operation, input, now),
                 Api::Elb => self.elb.look(operation, input),
                 Api::CloudWatch => Err(unknown(operation)),
             };
@@ -66,6 +66,16 @@ impl Region {
             Api::Elb => self.on_elb(now, |elb, around| elb.call(operation, input, around)),
             Api::CloudWatch => Err(unknown(operation)),
         }
+    }
+
+    /// One call of ECS that changes nothing, as [`Region::call`] answers it, in JSON text.
+    pub fn written_look(
+        &mut self,
+        now: Timestamp,
+        operation: &str,
+        input: Value,
+    ) -> Result<String, ApiError> {
+        self.ecs_at(now).look::<Text>(operation, input, now)
     }
 
     fn on_ecs<T>(&mut self, now: Timestamp, act: impl FnOnce(&mut Ecs, &mut Around<'_>) -> T) -> T {

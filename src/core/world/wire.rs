@@ -123,13 +123,18 @@ pub(super) fn request<T: DeserializeOwned>(input: Value, code: &str) -> Result<T
     serde_json::from_value(input).map_err(|problem| ApiError::client(code, problem.to_string()))
 }
 
-/// Writes one response.
+/// Makes one response.
 pub(super) fn response<T: Serialize>(output: &T) -> Result<Value, ApiError> {
-    serde_json::to_value(output).map_err(|problem| ApiError {
-        code: "InternalFailure".to_owned(),
-        message: problem.to_string(),
-        status: 500,
-    })
+    serde_json::to_value(output).map_err(|problem| unwritable(&problem))
+}
+
+/// Writes one response.
+pub(super) fn text<T: Serialize>(output: &T) -> Result<String, ApiError> {
+    serde_json::to_string(output).map_err(|problem| unwritable(&problem))
+}
+
+fn unwritable(problem: &serde_json::Error) -> ApiError {
+    ApiError { code: "InternalFailure".to_owned(), message: problem.to_string(), status: 500 }
 }
 
 /// One page of a list and the token of the next one. The token is the index of the next item: AWS's

@@ -69,7 +69,7 @@ fn unescaped(segment: &str) -> String {
 }
 
 /// The answer: a status of the operation's own, and for `Invoke` headers and the raw payload.
-pub(super) fn answer(operation: &str, result: &Result<Value, Refusal>, request_id: &str) -> Response<Bytes> {
+pub(super) fn answer(operation: &str, result: Result<&Value, &Refusal>, request_id: &str) -> Response<Bytes> {
     let (status, body) = match result {
         Ok(value) if operation == "Invoke" => {
             let status = value["StatusCode"].as_u64().and_then(|status| u16::try_from(status).ok());

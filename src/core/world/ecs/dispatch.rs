@@ -1,13 +1,14 @@
 //! From operation names and JSON to the functions of this module.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::tasks::TaskFilter;
 use super::{Around, Ecs, Scale, Tag, TaskDefinition, invalid};
 use crate::world::ApiError;
-use crate::world::wire::{page, request, response};
+use crate::world::wire::{page, request, response, text};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -79,17 +80,59 @@ fn read<T: for<'de> Deserialize<'de>>(input: Value) -> Result<T, ApiError> {
     request(input, "InvalidParameterException")
 }
 
-/// `json!` would copy the values.
-fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
-    Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+/// How an answer is given.
+pub(in crate::world) trait Form {
+    type Made;
+
+    fn make<T: Serialize>(shape: &T) -> Result<Self::Made, ApiError>;
 }
 
-fn one<T: Serialize>(member: &str, item: &T) -> Result<Value, ApiError> {
-    Ok(object([(member, response(item)?)]))
+/// As members, for whoever works on them.
+pub(in crate::world) struct Members;
+
+impl Form for Members {
+    type Made = Value;
+
+    fn make<T: Serialize>(shape: &T) -> Result<Value, ApiError> {
+        response(shape)
+    }
 }
 
-fn listed<T: Serialize, F: Serialize>(member: &str, found: &(Vec<T>, Vec<F>)) -> Result<Value, ApiError> {
-    Ok(object([(member, response(&found.0)?), ("failures", response(&found.1)?)]))
+/// As the JSON text that a client gets: no tree of members is made only to be written out and taken down.
+pub(in crate::world) struct Text;
+
+impl Form for Text {
+    type Made = String;
+
+    fn make<T: Serialize>(shape: &T) -> Result<String, ApiError> {
+        text(shape)
+    }
+}
+
+/// An object of one member.
+struct One<'a, T>(&'static str, &'a T);
+
+impl<T: Serialize> Serialize for One<'_, T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map([(self.0, self.1)])
+    }
+}
+
+fn one<T: Serialize>(member: &'static str, item: &T) -> Result<Value, ApiError> {
+    response(&One(member, item))
+}
+
+/// What was found, and what was not.
+struct Listed<'a, T, M>(&'static str, &'a (Vec<T>, Vec<M>));
+
+impl<T: Serialize, M: Serialize> Serialize for Listed<'_, T, M> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self(member, (found, missing)) = self;
+        let mut members = to.serialize_map(Some(2))?;
+        members.serialize_entry(member, found)?;
+        members.serialize_entry("failures", missing)?;
+        members.end()
+    }
 }
 
 impl Ecs {
@@ -174,29 +217,34 @@ impl Ecs {
     }
 
     /// One call that changes nothing.
-    pub(in crate::world) fn look(
+    pub(in crate::world) fn look<F: Form>(
         &self,
         operation: &str,
         input: Value,
         now: Timestamp,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<F::Made, ApiError> {
         let given: &Arguments = &read(input)?;
         let (cluster, tags) = (given.cluster(), given.with_tags());
         match operation {
-            "DescribeClusters" => listed("clusters", &self.describe_clusters(&given.clusters, tags)),
+            "DescribeClusters" => {
+                F::make(&Listed("clusters", &self.describe_clusters(&given.clusters, tags)))
+            }
             "DescribeTaskDefinition" => {
                 let name = needed(given.task_definition.as_ref(), "TaskDefinition")?;
-                self.with_tags(self.task_definition(name)?, tags)
+                F::make(&self.with_tags(self.task_definition(name)?, tags)?)
             }
             "DescribeServices" => {
-                listed("services", &self.describe_services(cluster, &given.services, tags, now)?)
+                F::make(&Listed("services", &self.describe_services(cluster, &given.services, tags, now)?))
             }
             "DescribeTaskSets" => {
                 let service = given.service()?;
-                listed("taskSets", &self.describe_task_sets(cluster, service, &given.task_sets, tags, now)?)
+                let found = self.describe_task_sets(cluster, service, &given.task_sets, tags, now)?;
+                F::make(&Listed("taskSets", &found))
             }
-            "DescribeTasks" => listed("tasks", &self.describe_tasks(cluster, &given.tasks)?),
-            "ListClusters" => given.paged("clusterArns", self.clusters.values().cloned().collect(), 100),
+            "DescribeTasks" => F::make(&Listed("tasks", &self.describe_tasks(cluster, &given.tasks)?)),
+            "ListClusters" => {
+                F::make(&given.paged("clusterArns", self.clusters.values().cloned().collect(), 100)?)
+            }
             "ListTaskDefinitions" => {
                 let prefix = given.family_prefix.as_deref();
                 let families =
@@ -205,9 +253,9 @@ impl Ecs {
                     .flat_map(|(_, revisions)| revisions)
                     .filter(|definition| definition.status == "ACTIVE")
                     .map(|definition| definition.task_definition_arn.clone());
-                given.paged("taskDefinitionArns", active.collect(), 100)
+                F::make(&given.paged("taskDefinitionArns", active.collect(), 100)?)
             }
-            "ListServices" => given.paged("serviceArns", self.list_services(cluster)?, 10),
+            "ListServices" => F::make(&given.paged("serviceArns", self.list_services(cluster)?, 10)?),
             "ListTasks" => {
                 let filter = TaskFilter {
                     service_name: given.service_name.clone(),
@@ -215,11 +263,11 @@ impl Ecs {
                     desired_status: given.desired_status.clone(),
                     family: given.family.clone(),
                 };
-                given.paged("taskArns", self.list_tasks(cluster, &filter)?, 100)
+                F::make(&given.paged("taskArns", self.list_tasks(cluster, &filter)?, 100)?)
             }
             "ListTagsForResource" => {
                 let arn = needed(given.resource_arn.as_ref(), "ResourceArn")?;
-                one("tags", &self.list_tags(arn)?)
+                F::make(&One("tags", &self.list_tags(arn)?))
             }
             other => Err(unknown(other)),
         }
