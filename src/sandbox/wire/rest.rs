@@ -148,11 +148,11 @@ mod tests {
     #[test]
     fn the_functions_answer_is_the_body_and_its_failure_a_header() {
         let failed = json!({"StatusCode": 200, "FunctionError": "Unhandled", "Payload": "{}"});
-        let response = answer("Invoke", &Ok(failed), "id");
+        let response = answer("Invoke", Ok(&failed), "id");
         assert_eq!(response.headers()["x-amz-function-error"], "Unhandled");
         assert_eq!(response.body().as_ref(), b"{}");
         let missing = Refusal::new("ResourceNotFoundException", "Function not found: f", 404);
-        let response = answer("Invoke", &Err(missing), "id");
+        let response = answer("Invoke", Err(&missing), "id");
         assert_eq!(
             (response.status().as_u16(), &response.headers()["x-amzn-errortype"]),
             (404, &HeaderValue::from_static("ResourceNotFoundException"))
