@@ -192,7 +192,7 @@ async fn a_connection_ends_when_its_client_is_silent_and_after_its_time_with_one
     timeout(PATIENCE, used.0.ready()).await.unwrap().unwrap();
     timeout(PATIENCE, async {
         while !used.0.is_closed() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await
