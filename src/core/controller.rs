@@ -11,9 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -21,18 +19,26 @@ use tracing::{Instrument as _, debug, error, info, warn};
 
 mod emergency;
 pub mod inputs;
+mod listing;
+mod memory;
+mod ownership;
 pub mod persist;
 pub mod reconcile;
+mod shown;
 mod tell;
 pub mod trouble;
 pub mod workqueue;
 
-use crate::lease::{Shard, ShardCount};
-use crate::ports::{Clock, EmergencyPermit, HistoryItem, Permit, Permits, StoreError};
-use crate::records::{ReleaseStatus, ServiceKey, Span};
+use crate::ports::{Permits, StoreError};
+use crate::records::{ServiceKey, Span};
 use crate::telemetry::chain;
-use reconcile::{Reconciler, Slot, Verdict};
+use listing::Listing;
+use ownership::{Ownership, Right};
+use reconcile::{Reconciler, Verdict};
 use workqueue::{Due, Lane, Trigger, Workqueue};
+
+pub use memory::Slot;
+pub use shown::{HISTORY_SHOWN, Heartbeat, Snapshot, View};
 
 /// How often, how many at once, how long.
 #[derive(Clone, Copy, Debug)]
@@ -45,60 +51,6 @@ pub struct Timing {
     pub longest_run: Span,
     /// How long runs under way may take to end when the process is told to stop.
     pub drain: Span,
-}
-
-/// What people may see of one service.
-#[derive(Clone, Debug)]
-pub struct View {
-    /// As said last; none before the first run.
-    pub status: Option<Arc<ReleaseStatus>>,
-    /// Why the last run failed, for example a state item that a newer daemon wrote.
-    pub trouble: Option<String>,
-    /// When its last run ended.
-    pub at: Timestamp,
-    /// Labels of its `ManagedService`, for filters.
-    pub labels: Arc<BTreeMap<String, String>>,
-    /// Releases that ended while this process owned its shard, newest first; at most [`HISTORY_SHOWN`].
-    pub history: Arc<Vec<HistoryItem>>,
-}
-
-/// Ended releases that are kept in memory for each service.
-pub const HISTORY_SHOWN: usize = 10;
-
-/// What people may see.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// How many shards this process owns; the services of the others are elsewhere.
-    pub shards_held: u16,
-    /// How many shards there are.
-    pub shards: u16,
-    /// Whether the services were listed since a shard was taken last.
-    pub listed: bool,
-    /// Every service of the shards that it owns.
-    pub services: BTreeMap<ServiceKey, Arc<View>>,
-}
-
-/// Shows that the loop attempts passes, also while AWS fails.
-#[derive(Debug, Default)]
-pub struct Heartbeat {
-    last_ms: AtomicU64,
-    attempted: AtomicU64,
-}
-
-impl Heartbeat {
-    /// How long ago the loop last started or ended a run, or had nothing to start.
-    pub fn age(&self, clock: &dyn Clock) -> Span {
-        Span::from_millis(clock.monotonic_ms().saturating_sub(self.last_ms.load(Ordering::Relaxed)))
-    }
-
-    /// Runs started in all.
-    pub fn attempted(&self) -> u64 {
-        self.attempted.load(Ordering::Relaxed)
-    }
-
-    fn beat(&self, now_ms: u64) {
-        self.last_ms.store(now_ms, Ordering::Relaxed);
-    }
 }
 
 /// Everything the loop is made of.
@@ -126,9 +78,6 @@ pub struct LeaseKeeperGone;
 const TICK: Span = Span::from_secs(1);
 /// What people see is at most this old.
 const PUBLISH_EVERY: Span = Span::from_millis(200);
-/// Time between two failed lists: doubled each time, up to a minute, once the services are known.
-const LIST_RETRY: Span = Span::from_secs(1);
-
 /// Runs until `shutdown`, then lets the runs under way end.
 pub async fn run(controller: Controller, shutdown: CancellationToken) -> Result<(), LeaseKeeperGone> {
     let mut work = Loop::new(controller, shutdown);
@@ -147,21 +96,6 @@ pub async fn run(controller: Controller, shutdown: CancellationToken) -> Result<
     };
     work.drain().await;
     ended
-}
-
-/// What a run may do.
-enum Right {
-    Lease(Permit),
-    WayBack(EmergencyPermit),
-}
-
-impl Right {
-    fn epoch(&self) -> u64 {
-        match self {
-            Self::Lease(permit) => permit.epoch(),
-            Self::WayBack(permit) => permit.epoch(),
-        }
-    }
 }
 
 enum Event {
@@ -188,11 +122,7 @@ struct Started {
 struct Loop {
     reconciler: Arc<Reconciler>,
     permits: watch::Receiver<Permits>,
-    /// What was owned when it was looked at last, by epoch.
-    owned: BTreeMap<Shard, u64>,
-    /// Those whose permit ran out because the table cannot be reached.
-    lapsed: BTreeMap<Shard, u64>,
-    shards: ShardCount,
+    ownership: Ownership,
     hints: Option<mpsc::Receiver<ServiceKey>>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     heartbeat: Arc<Heartbeat>,
@@ -205,10 +135,7 @@ struct Loop {
     views: BTreeMap<ServiceKey, Arc<View>>,
     changed: bool,
     published_ms: u64,
-    list_at_ms: u64,
-    list_failures: u32,
-    listing: bool,
-    listed: bool,
+    listing: Listing,
 }
 
 impl Loop {
@@ -218,9 +145,7 @@ impl Loop {
             queue: Workqueue::new(timing.concurrency),
             reconciler,
             permits,
-            owned: BTreeMap::new(),
-            lapsed: BTreeMap::new(),
-            shards: ShardCount::default(),
+            ownership: Ownership::default(),
             hints: Some(hints),
             snapshots,
             heartbeat,
@@ -232,10 +157,7 @@ impl Loop {
             views: BTreeMap::new(),
             changed: true,
             published_ms: 0,
-            list_at_ms: 0,
-            list_failures: 0,
-            listing: false,
-            listed: false,
+            listing: Listing::default(),
         }
     }
 
@@ -243,62 +165,26 @@ impl Loop {
         self.reconciler.clock.monotonic_ms()
     }
 
-    /// What may be done for a service: anything while its shard is owned and the permit outlasts one more
-    /// operation; the way back alone while the permit has run out for want of the table.
-    fn right(&self, key: &ServiceKey) -> Option<Right> {
-        let (shard, epoch) = self.owner(key)?;
-        let permits = self.permits.borrow();
-        if let Some(permit) = permits.lapsed.get(&shard) {
-            return (permit.epoch() == epoch).then(|| Right::WayBack(permit.clone()));
-        }
-        let permit = permits.held.get(&shard)?;
-        let usable = permit.epoch() == epoch && permit.allows(self.reconciler.operation.millis());
-        usable.then(|| Right::Lease(permit.clone()))
-    }
-
-    /// The service's shard and the epoch under which this process owns it, or did last.
-    fn owner(&self, key: &ServiceKey) -> Option<(Shard, u64)> {
-        let shard = self.shards.shard_of(key);
-        self.owned.get(&shard).or_else(|| self.lapsed.get(&shard)).map(|epoch| (shard, *epoch))
-    }
-
-    /// Whether a run may start: all permits end together, so that any one tells.
     fn may_start(&self) -> bool {
-        let permits = self.permits.borrow();
-        let usable = |permit: &Permit| permit.allows(self.reconciler.operation.millis());
-        !permits.lapsed.is_empty() || permits.held.values().any(usable)
+        ownership::may_start(&self.permits.borrow(), self.reconciler.operation)
     }
 
     /// Other shards than before, or others' epochs: whatever was remembered of their services may have been
     /// overtaken by another owner. The others' services go on as they were.
     fn lease_changed(&mut self) {
-        let (shards, owned, lapsed) = {
-            let permits = self.permits.borrow_and_update();
-            let owned = permits.held.iter().map(|(shard, permit)| (*shard, permit.epoch()));
-            let lapsed = permits.lapsed.iter().map(|(shard, permit)| (*shard, permit.epoch()));
-            (permits.shards, owned.collect::<BTreeMap<_, _>>(), lapsed.collect::<BTreeMap<_, _>>())
-        };
-        self.reconciler.metrics.shards(owned.len(), usize::from(shards.get()));
-        if owned == self.owned && lapsed == self.lapsed && shards == self.shards {
+        let now = Ownership::of(&self.permits.borrow_and_update());
+        self.reconciler.metrics.shards(now.owned.len(), usize::from(now.shards.get()));
+        if now == self.ownership {
             return;
         }
-        let before = std::mem::replace(&mut self.owned, owned);
-        let lapsed_before = std::mem::replace(&mut self.lapsed, lapsed);
-        let (owned, all) = (&self.owned, shards == self.shards);
-        let epoch_of = |owned: &BTreeMap<Shard, u64>, lapsed: &BTreeMap<Shard, u64>, shard: Shard| {
-            owned.get(&shard).or_else(|| lapsed.get(&shard)).copied()
-        };
-        let stays = |key: &ServiceKey| {
-            let shard = shards.shard_of(key);
-            let was = epoch_of(&before, &lapsed_before, shard);
-            all && was.is_some() && was == epoch_of(owned, &self.lapsed, shard)
-        };
+        let before = std::mem::replace(&mut self.ownership, now);
+        let now = &self.ownership;
+        let stays = |key: &ServiceKey| now.continues(&before, key);
         for slot in self.slots.iter().filter(|(key, _)| !stays(key)).map(|(_, slot)| slot) {
             self.reconciler.overtaken(slot);
         }
         self.slots.retain(|key, slot| {
-            let shard = shards.shard_of(key);
-            if self.lapsed.contains_key(&shard) || lapsed_before.contains_key(&shard) {
+            if now.has_lapsed(key) || before.has_lapsed(key) {
                 // What was read before the gap may be old.
                 slot.forget();
             }
@@ -306,23 +192,17 @@ impl Loop {
         });
         self.views.retain(|key, _| stays(key));
         self.queue.retain(stays);
-        let gained = owned.iter().any(|(shard, epoch)| before.get(shard) != Some(epoch));
-        if !self.lapsed.is_empty() {
+        let gained = now.gained(&before);
+        if !now.lapsed.is_empty() {
             warn!("the lease has run out, and its table cannot be reached; only ways back are open");
-        } else if self.owned.is_empty() {
+        } else if now.owned.is_empty() {
             warn!("owns no shard; does nothing");
         } else if gained {
-            info!(
-                shards = self.owned.len(),
-                of = shards.get(),
-                "owns other shards; reads their services anew"
-            );
+            let (shards, of) = (now.owned.len(), now.shards.get());
+            info!(shards, of, "owns other shards; reads their services anew");
         }
-        self.shards = shards;
-        if gained || self.owned.is_empty() {
-            self.listed = false;
-            self.list_at_ms = self.now_ms();
-            self.list_failures = 0;
+        if gained || now.owned.is_empty() {
+            self.listing.begins_anew(self.reconciler.clock.monotonic_ms());
         }
         self.changed = true;
     }
@@ -333,7 +213,7 @@ impl Loop {
             self.hints = None;
             return;
         };
-        if self.owner(&key).is_some() {
+        if self.ownership.owner(&key).is_some() {
             let lane = self.slots.get(&key).and_then(|slot| slot.lane).unwrap_or(Lane::New).min(Lane::New);
             self.plan(key, Span::ZERO, lane, Trigger::Hint);
         }
@@ -352,12 +232,13 @@ impl Loop {
             self.heartbeat.beat(now_ms);
             return;
         }
-        if self.may_list() && self.list_at_ms <= now_ms {
+        if self.list_due_ms().is_some_and(|at_ms| at_ms <= now_ms) {
             self.start_list();
         }
         let mut any = false;
         while let Some((key, due)) = self.queue.take_due(now_ms) {
-            match self.right(&key) {
+            let right = self.ownership.right(&key, &self.permits.borrow(), self.reconciler.operation);
+            match right {
                 Some(right) => self.start_run(key, due, right),
                 // Its shard is being given up, which the next event says.
                 None => self.queue.finish(&key, None, now_ms),
@@ -371,13 +252,12 @@ impl Loop {
         self.reconciler.metrics.queue(self.queue.waiting(), self.queue.running());
     }
 
-    fn may_list(&self) -> bool {
-        !self.listing && !self.owned.is_empty()
+    fn list_due_ms(&self) -> Option<u64> {
+        self.listing.due_ms().filter(|_| !self.ownership.owned.is_empty())
     }
 
     fn start_list(&mut self) {
-        self.listing = true;
-        self.list_at_ms = u64::MAX;
+        self.listing.begins();
         let store = Arc::clone(&self.reconciler.store);
         self.tasks.spawn(async move { Finished::List { keys: store.list().await } });
     }
@@ -401,7 +281,7 @@ impl Loop {
         };
         let handle = self.tasks.spawn(run.instrument(span));
         self.started.insert(handle.id(), started);
-        self.heartbeat.attempted.fetch_add(1, Ordering::Relaxed);
+        self.heartbeat.attempt();
     }
 
     async fn next_event(&mut self) -> Event {
@@ -409,7 +289,7 @@ impl Loop {
         let mut until_ms = now_ms.saturating_add(TICK.millis());
         if self.may_start() {
             let due = self.queue.next_due().into_iter();
-            let list = self.may_list().then_some(self.list_at_ms);
+            let list = self.list_due_ms();
             let publish = self.changed.then_some(self.published_ms.saturating_add(PUBLISH_EVERY.millis()));
             until_ms = due.chain(list).chain(publish).chain([until_ms]).min().unwrap_or(until_ms);
         }
@@ -448,7 +328,7 @@ impl Loop {
     fn run_ended(&mut self, key: ServiceKey, slot: Slot, epoch: u64, verdict: Verdict) {
         self.reconciler.metrics.reconciled(verdict.outcome);
         let now_ms = self.now_ms();
-        if self.owner(&key).map(|(_, epoch)| epoch) != Some(epoch) {
+        if self.ownership.owner(&key).map(|(_, epoch)| epoch) != Some(epoch) {
             self.reconciler.overtaken(&slot);
             // Its shard changed hands meanwhile. A run under the new epoch may be held for this key: it starts afresh.
             self.queue.finish(&key, None, now_ms);
@@ -481,29 +361,22 @@ impl Loop {
     }
 
     fn list_ended(&mut self, keys: Result<BTreeSet<ServiceKey>, StoreError>) {
-        self.listing = false;
         let now_ms = self.now_ms();
         match keys {
             Ok(keys) => {
-                self.list_failures = 0;
-                // A shard that was gained since it began asks for another one.
-                self.listed = self.list_at_ms == u64::MAX && !self.owned.is_empty();
+                self.listing.succeeded(now_ms, self.timing.resync, !self.ownership.owned.is_empty());
                 self.changed = true;
-                let resync = now_ms.saturating_add(spread(self.timing.resync, now_ms).millis());
-                self.list_at_ms = self.list_at_ms.min(resync);
                 debug!(services = keys.len(), "listed");
-                for key in keys.into_iter().filter(|key| self.owner(key).is_some()).collect::<Vec<_>>() {
+                for key in
+                    keys.into_iter().filter(|key| self.ownership.owner(key).is_some()).collect::<Vec<_>>()
+                {
                     if !self.slots.contains_key(&key) && !self.queue.knows(&key) {
                         self.plan(key, Span::ZERO, Lane::New, Trigger::Listed);
                     }
                 }
             }
             Err(error) => {
-                self.list_failures = self.list_failures.saturating_add(1);
-                // Until a new owner knows the services nothing moves, rollbacks included.
-                let doubled = if self.listed { self.list_failures.min(6) } else { 0 };
-                let again = LIST_RETRY.times(1 << doubled).min(Span::from_mins(1));
-                self.list_at_ms = now_ms.saturating_add(spread(again, now_ms).millis());
+                let again = self.listing.failed(now_ms);
                 warn!(error = %chain(&error), %again, "failed to list the services; lists again");
             }
         }
@@ -513,8 +386,7 @@ impl Loop {
     fn task_lost(&mut self, error: JoinError) {
         let Some(Started { key, panics }) = self.started.remove(&error.id()) else {
             error!(error = %chain(&error), "the list of services was lost; lists again");
-            self.listing = false;
-            self.list_at_ms = self.now_ms().saturating_add(LIST_RETRY.millis());
+            self.listing.lost(self.now_ms());
             return;
         };
         self.reconciler.metrics.panicked();
@@ -530,7 +402,7 @@ impl Loop {
             outcome: "panicked",
             trouble: Some(detail),
         };
-        match self.owner(&key) {
+        match self.ownership.owner(&key) {
             Some((_, epoch)) => self.run_ended(key, slot, epoch, verdict),
             None => self.queue.finish(&key, None, self.now_ms()),
         }
@@ -553,9 +425,9 @@ impl Loop {
         }
         self.reconciler.metrics.services(self.views.len(), &waiting, now_ms.saturating_sub(oldest_ms));
         let snapshot = Snapshot {
-            shards_held: u16::try_from(self.owned.len()).unwrap_or(u16::MAX),
-            shards: self.shards.get(),
-            listed: self.listed,
+            shards_held: u16::try_from(self.ownership.owned.len()).unwrap_or(u16::MAX),
+            shards: self.ownership.shards.get(),
+            listed: self.listing.known,
             services: self.views.clone(),
         };
         self.snapshots.send_replace(Arc::new(snapshot));

@@ -154,6 +154,13 @@ pub struct StateWrite {
     pub ended: Vec<HistoryItem>,
 }
 
+impl StateWrite {
+    /// Facts and status alone.
+    pub const fn of(rev: u64, facts: Facts, status: ReleaseStatus) -> Self {
+        Self { rev, facts, status, claim: BTreeSet::new(), unclaim: BTreeSet::new(), ended: Vec::new() }
+    }
+}
+
 /// One ended release.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]

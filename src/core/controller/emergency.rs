@@ -1,16 +1,19 @@
 //! A run without a lease: look, judge, and take one route back at most (`decide::emergency`). What was done is
 //! remembered by the process, and recorded by the first run that has the lease again.
 
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
-use super::reconcile::{Reconciler, Slot, Verdict};
-use super::trouble::guarded;
+use super::memory::{Memory, Slot};
+use super::reconcile::{Following, Reconciler, Verdict};
+use super::tell::bare_status;
+use super::trouble::{ReconcileError, guarded};
 use super::workqueue::Trigger;
-use crate::decide::emergency;
+use crate::decide::emergency::{self, Emergency};
 use crate::model::effect::WayBack;
 use crate::model::{Answer, Facts, Plan};
-use crate::ports::EmergencyPermit;
-use crate::records::Span;
+use crate::ports::{EmergencyPermit, Permit, StateWrite};
+use crate::records::status::Phase;
+use crate::records::{ServiceKey, Span};
 
 /// Between two writes of one emergency.
 const NEXT_ROUTE: Span = Span::from_millis(100);
@@ -53,6 +56,36 @@ impl Reconciler {
                 without_lease(self.limits.poll, "without_lease")
             }
         }
+    }
+
+    /// What was done without a lease becomes durable before anything else is decided: the release is latched.
+    pub(super) async fn record_emergency(
+        &self,
+        key: &ServiceKey,
+        slot: &mut Slot,
+        memory: &mut Memory,
+        permit: &Permit,
+    ) -> Result<(), ReconcileError> {
+        if slot.emergency.tried.is_empty() {
+            slot.emergency = Emergency::default();
+            return Ok(());
+        }
+        let recorded = emergency::record(&memory.facts, &slot.emergency, permit.epoch(), self.clock.now());
+        let detail = emergency::detail(&slot.emergency);
+        let Some(facts) = recorded else {
+            self.metrics.emergency("unrecorded");
+            error!(detail, "traffic was taken back without a lease, in a release that is over");
+            slot.emergency = Emergency::default();
+            return Ok(());
+        };
+        let status = memory.status.clone().unwrap_or_else(|| bare_status(key, &facts, Phase::RollingBack));
+        let following = Following { key, permit, began_ms: 0, plan: None, status: status.clone() };
+        let write = StateWrite::of(memory.rev, facts, status);
+        self.write(&following, memory, write, "emergency").await?;
+        self.metrics.emergency("recorded");
+        warn!(detail, "the lease is held again; what was done without it is recorded");
+        slot.emergency = Emergency::default();
+        Ok(())
     }
 
     /// The shard of a service has another owner: what was done without a lease can't be recorded by us.

@@ -4,18 +4,18 @@
 //! What is recorded is durable before what it announces is done, so a crash between any two lines is a case that
 //! `decide` knows. A run never learns why it was started.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::inputs::{Core, Records, nothing_to_observe};
+use super::memory::{Memory, Slot};
 use super::persist;
-use super::tell::{Announced, announce, bare_status, history};
+use super::tell::{announce, bare_status, history};
 use super::trouble::{ReconcileError, backoff, guarded, store};
 use super::workqueue::{Lane, Trigger};
-use crate::decide::emergency::{self, Emergency};
 use crate::decide::{Decision, Input, Limits, Next, Wait};
 use crate::model::facts::{Halt, HaltReason};
 use crate::model::{Action, Answer, Facts, Need, Plan};
@@ -49,88 +49,6 @@ pub struct Reconciler {
     pub operation: Span,
     /// Counters.
     pub metrics: Arc<Metrics>,
-}
-
-/// What the process remembers of a service between runs. Losing it is harmless.
-#[derive(Debug, Default)]
-pub struct Slot {
-    memory: Option<Box<Memory>>,
-    /// The facts that were durable last, while they hold a way back that may be needed without a lease.
-    pub(super) known: Option<Facts>,
-    /// What was done without a lease and is not recorded yet.
-    pub(super) emergency: Emergency,
-    claim_denied: Option<(String, String)>,
-    announced: Announced,
-    /// Why it waits, in one word.
-    pub(super) waiting: Option<&'static str>,
-    /// What people see.
-    pub(super) shown: Option<Arc<ReleaseStatus>>,
-    /// Labels of its `ManagedService`.
-    pub(super) labels: Arc<BTreeMap<String, String>>,
-    /// What ended while this process held the lease, newest first.
-    pub(super) history: Arc<Vec<HistoryItem>>,
-    /// Its lane.
-    pub(super) lane: Option<Lane>,
-    /// Failed runs in a row.
-    pub(super) failures: u32,
-    /// Panicking runs in a row, and what the last one said.
-    pub(super) panics: u32,
-    pub(super) panic_detail: String,
-    /// When it was observed last, monotonic.
-    pub(super) observed_ms: Option<u64>,
-}
-
-impl Slot {
-    /// Forgets what was read; the next run reads it again.
-    pub(super) fn forget(&mut self) {
-        self.memory = None;
-    }
-
-    fn know(&mut self, facts: &Facts) {
-        self.known = emergency::to_observe(facts).is_some().then(|| facts.clone());
-    }
-
-    fn show_ended(&mut self, ended: Vec<HistoryItem>) {
-        if ended.is_empty() {
-            return;
-        }
-        let history = Arc::make_mut(&mut self.history);
-        for item in ended {
-            history.insert(0, item);
-        }
-        history.truncate(super::HISTORY_SHOWN);
-    }
-
-    /// Labels as written; those of a record that cannot be read do no harm.
-    fn show_labels(&mut self, service: Option<&serde_json::Value>) {
-        let written = service.and_then(|item| item.pointer("/metadata/labels")).and_then(|it| it.as_object());
-        let pairs = written.into_iter().flatten();
-        let labels: BTreeMap<String, String> = pairs
-            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-            .take(crate::records::check::MAX_ANNOTATIONS)
-            .collect();
-        if labels != *self.labels {
-            self.labels = Arc::new(labels);
-        }
-    }
-
-    /// A slot for the run after one that panicked outside the pure part.
-    pub(super) fn after_panic(panics: u32, detail: String) -> Self {
-        Self { panics, panic_detail: detail, ..Self::default() }
-    }
-}
-
-#[derive(Debug)]
-struct Memory {
-    rev: u64,
-    /// As decided last; ahead of the durable ones by clocks only.
-    facts: Facts,
-    /// As said last; differs from the durable one by timestamps only.
-    status: Option<ReleaseStatus>,
-    last_pass_ms: Option<u64>,
-    last_write_ms: u64,
-    unsaved: bool,
-    needs: BTreeSet<Need>,
 }
 
 /// How a run ended.
@@ -323,7 +241,7 @@ impl Reconciler {
         let bound = !claim.is_empty() || !unclaim.is_empty() || !ended.is_empty();
         let why = if matches!(next, Next::Act(_)) {
             Some("intent")
-        } else if bound || changed(&memory, &facts, &following.status) {
+        } else if bound || memory.is_changed_by(&facts, &following.status) {
             Some("change")
         } else {
             self.checkpoint_due(&memory, &facts).then_some("checkpoint")
@@ -412,18 +330,11 @@ impl Reconciler {
         let epoch = following.permit.epoch();
         let facts =
             guarded("settling", || (self.core.settle)(&memory.facts, &action.effect, &answer, epoch))?;
-        let write = StateWrite {
-            rev: memory.rev,
-            facts,
-            status: following.status.clone(),
-            claim: BTreeSet::new(),
-            unclaim: BTreeSet::new(),
-            ended: Vec::new(),
-        };
+        let write = StateWrite::of(memory.rev, facts, following.status.clone());
         self.write(following, memory, write, "settle").await
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         following: &Following<'_>,
         memory: &mut Memory,
@@ -443,15 +354,7 @@ impl Reconciler {
 
     async fn recall(&self, key: &ServiceKey) -> Result<Option<Memory>, ReconcileError> {
         let remembered = self.store.remembered(key).await.map_err(store("read the state"))?;
-        Ok(remembered.map(|remembered| Memory {
-            rev: remembered.rev,
-            facts: remembered.facts,
-            status: remembered.status,
-            last_pass_ms: None,
-            last_write_ms: self.clock.monotonic_ms(),
-            unsaved: false,
-            needs: BTreeSet::new(),
-        }))
+        Ok(remembered.map(|remembered| Memory::recalled(remembered, self.clock.monotonic_ms())))
     }
 
     /// A status that cannot be told must not keep a decision from being followed.
@@ -492,53 +395,9 @@ impl Reconciler {
         let mut status = memory.status.clone().unwrap_or_else(|| bare_status(key, &facts, Phase::Halted));
         status.status.phase = Phase::Halted;
         let following = Following { key, permit, began_ms: 0, plan: None, status: status.clone() };
-        let write = StateWrite {
-            rev: memory.rev,
-            facts,
-            status,
-            claim: BTreeSet::new(),
-            unclaim: BTreeSet::new(),
-            ended: Vec::new(),
-        };
+        let write = StateWrite::of(memory.rev, facts, status);
         error!(panics = slot.panics, detail = slot.panic_detail, "halted: its passes panic");
         self.write(&following, memory, write, "panicked").await
-    }
-
-    /// What was done without a lease becomes durable before anything else is decided: the release is latched.
-    async fn record_emergency(
-        &self,
-        key: &ServiceKey,
-        slot: &mut Slot,
-        memory: &mut Memory,
-        permit: &Permit,
-    ) -> Result<(), ReconcileError> {
-        if slot.emergency.tried.is_empty() {
-            slot.emergency = Emergency::default();
-            return Ok(());
-        }
-        let recorded = emergency::record(&memory.facts, &slot.emergency, permit.epoch(), self.clock.now());
-        let detail = emergency::detail(&slot.emergency);
-        let Some(facts) = recorded else {
-            self.metrics.emergency("unrecorded");
-            error!(detail, "traffic was taken back without a lease, in a release that is over");
-            slot.emergency = Emergency::default();
-            return Ok(());
-        };
-        let status = memory.status.clone().unwrap_or_else(|| bare_status(key, &facts, Phase::RollingBack));
-        let following = Following { key, permit, began_ms: 0, plan: None, status: status.clone() };
-        let write = StateWrite {
-            rev: memory.rev,
-            facts,
-            status,
-            claim: BTreeSet::new(),
-            unclaim: BTreeSet::new(),
-            ended: Vec::new(),
-        };
-        self.write(&following, memory, write, "emergency").await?;
-        self.metrics.emergency("recorded");
-        warn!(detail, "the lease is held again; what was done without it is recorded");
-        slot.emergency = Emergency::default();
-        Ok(())
     }
 
     fn checkpoint_due(&self, memory: &Memory, facts: &Facts) -> bool {
@@ -571,38 +430,19 @@ impl Reconciler {
 }
 
 /// What the second half of a turn needs of the first.
-struct Following<'a> {
-    key: &'a ServiceKey,
-    permit: &'a Permit,
-    began_ms: u64,
-    plan: Option<Plan>,
-    status: ReleaseStatus,
-}
-
-impl Memory {
-    fn of_a_new_service() -> Self {
-        Self {
-            rev: 0,
-            facts: Facts::default(),
-            status: None,
-            last_pass_ms: None,
-            last_write_ms: 0,
-            unsaved: false,
-            needs: BTreeSet::new(),
-        }
-    }
+pub(super) struct Following<'a> {
+    pub(super) key: &'a ServiceKey,
+    pub(super) permit: &'a Permit,
+    /// When the turn began to look, monotonic.
+    pub(super) began_ms: u64,
+    pub(super) plan: Option<Plan>,
+    pub(super) status: ReleaseStatus,
 }
 
 impl Verdict {
     const fn later(after: Span, outcome: &'static str) -> Self {
         Self { again: Some(after), why: Trigger::Deadline, outcome, trouble: None }
     }
-}
-
-/// Whether more than time has passed.
-fn changed(memory: &Memory, facts: &Facts, status: &ReleaseStatus) -> bool {
-    memory.facts.without_clocks() != facts.without_clocks()
-        || persist::differs(memory.status.as_ref(), status)
 }
 
 /// Nothing is asked, nothing is left and nothing is to be written.

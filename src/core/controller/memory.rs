@@ -1,0 +1,127 @@
+//! What the process remembers of a service between runs. Losing it is harmless: the next run reads the table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::persist;
+use super::tell::Announced;
+use super::workqueue::Lane;
+use crate::decide::emergency::{self, Emergency};
+use crate::model::{Facts, Need};
+use crate::ports::{HistoryItem, Remembered};
+use crate::records::ReleaseStatus;
+
+/// One service's share.
+#[derive(Debug, Default)]
+pub struct Slot {
+    pub(super) memory: Option<Box<Memory>>,
+    /// The facts that were durable last, while they hold a way back that may be needed without a lease.
+    pub(super) known: Option<Facts>,
+    /// What was done without a lease and is not recorded yet.
+    pub(super) emergency: Emergency,
+    /// A resource that a claim was refused for, and whose it is; told to the next decision.
+    pub(super) claim_denied: Option<(String, String)>,
+    /// What was said last.
+    pub(super) announced: Announced,
+    /// Why it waits, in one word.
+    pub(super) waiting: Option<&'static str>,
+    /// What people see.
+    pub(super) shown: Option<Arc<ReleaseStatus>>,
+    /// Labels of its `ManagedService`.
+    pub(super) labels: Arc<BTreeMap<String, String>>,
+    /// What ended while this process held the lease, newest first.
+    pub(super) history: Arc<Vec<HistoryItem>>,
+    /// Its lane.
+    pub(super) lane: Option<Lane>,
+    /// Failed runs in a row.
+    pub(super) failures: u32,
+    /// Panicking runs in a row, and what the last one said.
+    pub(super) panics: u32,
+    pub(super) panic_detail: String,
+    /// When it was observed last, monotonic.
+    pub(super) observed_ms: Option<u64>,
+}
+
+impl Slot {
+    /// Forgets what was read; the next run reads it again.
+    pub(super) fn forget(&mut self) {
+        self.memory = None;
+    }
+
+    /// Keeps the facts that a way back without a lease would go by.
+    pub(super) fn know(&mut self, facts: &Facts) {
+        self.known = emergency::to_observe(facts).is_some().then(|| facts.clone());
+    }
+
+    /// Puts ended releases before those shown.
+    pub(super) fn show_ended(&mut self, ended: Vec<HistoryItem>) {
+        if ended.is_empty() {
+            return;
+        }
+        let history = Arc::make_mut(&mut self.history);
+        for item in ended {
+            history.insert(0, item);
+        }
+        history.truncate(super::HISTORY_SHOWN);
+    }
+
+    /// Labels as written; those of a record that cannot be read do no harm.
+    pub(super) fn show_labels(&mut self, service: Option<&serde_json::Value>) {
+        let written = service.and_then(|item| item.pointer("/metadata/labels")).and_then(|it| it.as_object());
+        let pairs = written.into_iter().flatten();
+        let labels: BTreeMap<String, String> = pairs
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .take(crate::records::check::MAX_ANNOTATIONS)
+            .collect();
+        if labels != *self.labels {
+            self.labels = Arc::new(labels);
+        }
+    }
+
+    /// A slot for the run after one that panicked outside the pure part.
+    pub(super) fn after_panic(panics: u32, detail: String) -> Self {
+        Self { panics, panic_detail: detail, ..Self::default() }
+    }
+}
+
+/// The state as this process knows it: the durable one, and what was decided since.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// Of the durable state.
+    pub(super) rev: u64,
+    /// As decided last; ahead of the durable ones by clocks only.
+    pub(super) facts: Facts,
+    /// As said last; differs from the durable one by timestamps only.
+    pub(super) status: Option<ReleaseStatus>,
+    /// When the last pass looked, monotonic.
+    pub(super) last_pass_ms: Option<u64>,
+    /// When it was written last, monotonic.
+    pub(super) last_write_ms: u64,
+    /// Clocks have run since.
+    pub(super) unsaved: bool,
+    /// What the last wait wants to see.
+    pub(super) needs: BTreeSet<Need>,
+}
+
+impl Memory {
+    /// Nothing yet.
+    pub(super) fn of_a_new_service() -> Self {
+        Self::of(0, Facts::default(), None, 0)
+    }
+
+    /// As read from the table at `now_ms`.
+    pub(super) fn recalled(remembered: Remembered, now_ms: u64) -> Self {
+        Self::of(remembered.rev, remembered.facts, remembered.status, now_ms)
+    }
+
+    fn of(rev: u64, facts: Facts, status: Option<ReleaseStatus>, last_write_ms: u64) -> Self {
+        let (last_pass_ms, unsaved, needs) = (None, false, BTreeSet::new());
+        Self { rev, facts, status, last_pass_ms, last_write_ms, unsaved, needs }
+    }
+
+    /// Whether a decision changes more than the time that has passed.
+    pub(super) fn is_changed_by(&self, facts: &Facts, status: &ReleaseStatus) -> bool {
+        self.facts.without_clocks() != facts.without_clocks()
+            || persist::differs(self.status.as_ref(), status)
+    }
+}

@@ -1,0 +1,201 @@
+//! What is durable before what is done, and when nothing is worth a write.
+
+use super::support::*;
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn the_intent_is_durable_before_the_call_and_the_answer_after_it() {
+    let mut bench = Bench::new();
+    script(act_once);
+    let verdict = bench.run().await;
+    assert_eq!(
+        bench.fake.log()[..5],
+        ["recall", "write 1 outstanding 1", "call", "answer", "write 1 outstanding 0"]
+    );
+    assert_eq!(verdict.outcome, "waiting");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intent_that_cannot_be_written_is_not_carried_out() {
+    let mut bench = Bench::new();
+    script(act_once);
+    bench.fake.inner().refuse_writes = vec![Some(unavailable())];
+    let verdict = bench.run().await;
+    assert_eq!((verdict.outcome, verdict.why), ("store", Trigger::Retry));
+    assert_eq!(verdict.trouble.as_deref(), Some("failed to write the state: failed to write: no route"));
+    assert_eq!(bench.fake.log(), ["recall", "refused write"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_written_leaves_the_effect_outstanding_for_the_next_run() {
+    let mut bench = Bench::new();
+    script(act_once);
+    bench.fake.inner().refuse_writes = vec![Some(unavailable()), None];
+    assert_eq!(bench.run().await.outcome, "store");
+    assert_eq!(bench.fake.log(), ["recall", "write 1 outstanding 1", "call", "answer", "refused write"]);
+    script(|input| {
+        assert_eq!(input.facts.outstanding.len(), 1);
+        wait(input.facts.clone())
+    });
+    assert_eq!(bench.run().await.outcome, "waiting");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_writer_makes_a_run_read_again() {
+    let mut bench = Bench::new();
+    script(|input| wait(input.facts.clone()));
+    bench.run().await;
+    bench.fake.inner().state.get_mut(&bench.key).unwrap().rev += 1;
+    bench.fake.inner().state.get_mut(&bench.key).unwrap().facts.generation = 7;
+    script(|input| if input.facts.generation == 7 { wait(input.facts.clone()) } else { act(input.facts) });
+    assert_eq!(bench.run().await.outcome, "conflict");
+    assert_eq!(bench.run().await.outcome, "waiting");
+    assert!(!bench.fake.log().contains(&"call".to_owned()));
+    assert_eq!(bench.remembered().generation, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_another_service_has_is_told_to_the_next_decision_only() {
+    let mut bench = Bench::new();
+    let taken = StoreError::ClaimTaken { arn: "arn:x".to_owned(), owner: "team/other".to_owned() };
+    bench.fake.inner().refuse_writes = vec![Some(taken)];
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&told);
+    script(move |input| {
+        let mut told = seen.lock().unwrap();
+        told.push(input.claim_denied.cloned());
+        let mut facts = input.facts.clone();
+        match told.len() {
+            1 => Decision { claim: BTreeSet::from(["arn:x".to_owned()]), ..wait(facts) },
+            2 => {
+                facts.generation = 1;
+                decision(facts, Next::Again)
+            }
+            _ => wait(facts),
+        }
+    });
+    assert_eq!(bench.run().await.outcome, "waiting");
+    let denied = Some(("arn:x".to_owned(), "team/other".to_owned()));
+    assert_eq!(*told.lock().unwrap(), [None, denied, None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clocks_are_written_every_thirty_seconds_and_timestamps_never() {
+    let mut bench = Bench::new();
+    let watched = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&watched);
+    script(move |input| {
+        seen.lock().unwrap().push(input.watched);
+        let mut facts = input.facts.clone();
+        let pending = facts.pending.get_or_insert_with(|| Pending {
+            waited: Span::ZERO,
+            return_to_retained: false,
+            break_glass: BTreeSet::new(),
+            doubt: None,
+        });
+        pending.waited = pending.waited.plus(input.watched);
+        wait(facts)
+    });
+    for _ in 0..40 {
+        bench.run().await;
+        advance(POLL.std()).await;
+    }
+    let metrics = &bench.reconciler.metrics;
+    assert_eq!((metrics.state_writes("change"), metrics.state_writes("checkpoint")), (1, 2));
+    assert_eq!(bench.remembered().pending.unwrap().waited, Span::from_secs(60));
+    advance(Span::from_mins(60).std()).await;
+    bench.run().await;
+    let watched = watched.lock().unwrap().clone();
+    assert_eq!(watched[..2], [Span::ZERO, POLL]);
+    assert_eq!(*watched.last().unwrap(), POLL.times(2), "an hour without passes counts as two polls");
+    // A process that starts anew has watched nothing yet.
+    bench.slot = Slot::default();
+    let fresh = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&fresh);
+    script(move |input| {
+        *seen.lock().unwrap() = Some(input.watched);
+        wait(input.facts.clone())
+    });
+    bench.run().await;
+    assert_eq!(*fresh.lock().unwrap(), Some(Span::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_an_effect_begins_with_its_acknowledgement() {
+    let mut bench = Bench::new();
+    bench.fake.inner().carry_out_takes = Span::from_secs(3);
+    let watched = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&watched);
+    script(move |input| {
+        seen.lock().unwrap().push(input.watched);
+        act_once(input)
+    });
+    bench.run().await;
+    assert_eq!(*watched.lock().unwrap(), [Span::ZERO, Span::ZERO]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_service_is_not_written_however_often_it_is_looked_at() {
+    let mut bench = Bench::new();
+    script(|input| decision(input.facts.clone(), Next::Settled));
+    for _ in 0..100 {
+        assert_eq!(bench.run().await.again, Some(IDLE));
+        advance(IDLE.std()).await;
+    }
+    assert_eq!(bench.fake.log(), ["recall", "write 0 outstanding 0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_a_newer_daemon_wrote_is_left_alone() {
+    let mut bench = Bench::new();
+    bench.fake.inner().too_new = true;
+    script(|_| unreachable!("nothing is decided on what cannot be read"));
+    let verdict = bench.run().await;
+    assert_eq!(verdict.outcome, "too_new");
+    assert!(verdict.trouble.unwrap().contains("needs reader version 9"));
+    assert_eq!(bench.fake.log(), ["recall"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_without_records_and_memory_is_forgotten_without_a_write() {
+    let mut bench = Bench::new();
+    bench.fake.inner().asked.clear();
+    script(|_| unreachable!("there is nothing to decide"));
+    assert_eq!(bench.run().await.again, None);
+    assert_eq!(bench.fake.log(), ["recall"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_settled_as_unknown() {
+    let mut bench = Bench::new();
+    bench.fake.inner().answer = Some(Answer::Unknown { message: "timed out".to_owned() });
+    script(act_once);
+    bench.run().await;
+    assert!(bench.remembered().outstanding.values().all(|outstanding| outstanding.unknown));
+    bench.fake.inner().answer =
+        Some(Answer::Refused { class: RefusalClass::Throttled, message: "slow down".to_owned() });
+    script(|input| if input.facts.generation == 1 { act(input.facts) } else { wait(input.facts.clone()) });
+    bench.run().await;
+    let text = bench.reconciler.metrics.encode().unwrap();
+    assert!(text.contains("pointsman_effects_total{effect=\"SetWeights\",result=\"unknown\"} 1"));
+    assert!(text.contains("pointsman_effects_total{effect=\"SetWeights\",result=\"refused\"} 1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_effect_that_is_repeated_is_announced_again_under_this_runs_condition() {
+    let mut bench = Bench::new();
+    bench.reconciler.core.explain =
+        |input, decision, _| bare_status(input.key, &decision.facts, Phase::Pending);
+    bench.fake.inner().answer = Some(Answer::Unknown { message: "timed out".to_owned() });
+    script(act_once);
+    bench.run().await;
+    let before = bench.fake.log().len();
+    // The facts hold the very same effect already: nothing changes but that it is sent once more.
+    let mut repeated = false;
+    script(move |input| {
+        let facts = input.facts.clone();
+        if std::mem::replace(&mut repeated, true) { wait(facts) } else { decision(facts, Next::Act(shift())) }
+    });
+    bench.run().await;
+    assert_eq!(bench.fake.log()[before..][..3], ["write 1 outstanding 1", "call", "answer"]);
+}

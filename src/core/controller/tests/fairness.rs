@@ -1,0 +1,113 @@
+//! Every service gets its turn, and what was started may end.
+
+use super::support::*;
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn looking_ends_after_four_looks_and_sees_together_what_was_wanted_in_turn() {
+    let mut bench = Bench::new();
+    let mut group = Group::B;
+    script(move |input| {
+        group = group.other();
+        decision(input.facts.clone(), Next::Look(BTreeSet::from([Need::Targets(group)])))
+    });
+    assert_eq!(bench.run().await.outcome, "looking");
+    let needs = bench.fake.inner().needs.clone();
+    assert_eq!(needs.len(), 4);
+    assert_eq!(needs[0], BTreeSet::new());
+    assert_eq!(needs[2], BTreeSet::from([Need::Targets(Group::A), Need::Targets(Group::B)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_wait_wants_to_see_is_read_by_the_next_run() {
+    let mut bench = Bench::new();
+    script(|input| {
+        let mut decision = wait(input.facts.clone());
+        if let Next::Wait(wait) = &mut decision.next {
+            wait.needs.insert(Need::LoadBalancer);
+        }
+        decision
+    });
+    bench.run().await;
+    bench.run().await;
+    assert_eq!(bench.fake.inner().needs[1], BTreeSet::from([Need::LoadBalancer]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_never_rests_gives_the_others_a_turn() {
+    let mut bench = Bench::new();
+    script(|input| act(input.facts));
+    let verdict = bench.run().await;
+    assert_eq!((verdict.again, verdict.why), (Some(Span::ZERO), Trigger::Turn));
+    assert_eq!(bench.fake.log().iter().filter(|line| *line == "call").count(), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_hints_never_makes_two_runs_of_one_service() {
+    let fake = Arc::<Fake>::default();
+    let key = fake.ask("web");
+    fake.inner().observe_takes = Span::from_secs(3);
+    script(|input| decision(input.facts.clone(), Next::Settled));
+    let running = start(fake);
+    running.grant(1);
+    for _ in 0..50 {
+        running.hints.send(key.clone()).await.unwrap();
+        sleep(Span::from_millis(200).std()).await;
+    }
+    secs(10).await;
+    assert_eq!(running.fake.inner().most_observing, 1);
+    let reads = running.fake.inner().reads;
+    assert!(
+        (4..=6).contains(&reads),
+        "{reads}: each hint is answered by a run that began after it, not by its own"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_lets_the_call_under_way_be_settled_and_starts_no_other() {
+    let fake = Arc::<Fake>::default();
+    let key = fake.ask("web");
+    fake.inner().carry_out_takes = Span::from_secs(5);
+    script(|input| act(input.facts));
+    let running = start(fake);
+    running.grant(1);
+    secs(2).await;
+    running.shutdown.cancel();
+    running.ended.await.unwrap().unwrap();
+    assert_eq!(
+        running.fake.log(),
+        ["recall", "write 1 outstanding 1", "call", "answer", "write 1 outstanding 0"]
+    );
+    assert!(running.fake.inner().state[&key].facts.outstanding.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_that_hang_stop_the_heartbeat_until_they_are_dropped() {
+    let fake = Arc::<Fake>::default();
+    for name in ["one", "two", "three", "four", "five"] {
+        fake.ask(name);
+    }
+    fake.inner().observe_takes = Span::from_mins(60);
+    script(|_| unreachable!("nothing is ever seen"));
+    let running = start(fake);
+    running.grant(1);
+    secs(200).await;
+    assert!(running.heartbeat.age(&*running.clock) >= Span::from_secs(150));
+    secs(101).await;
+    assert!(running.heartbeat.age(&*running.clock) < Span::from_secs(10));
+    assert_eq!(running.heartbeat.attempted(), 5, "the dropped runs made room for the fifth");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_listed_later_is_found_without_a_hint() {
+    let fake = Arc::<Fake>::default();
+    script(|input| decision(input.facts.clone(), Next::Settled));
+    let running = start(Arc::clone(&fake));
+    running.grant(1);
+    secs(5).await;
+    let key = fake.ask("late");
+    secs(400).await;
+    assert!(running.views.borrow().services.contains_key(&key));
+    let text = Metrics::default().encode().unwrap();
+    assert!(text.ends_with("# EOF\n"));
+}
