@@ -24,6 +24,7 @@ mod memory;
 mod ownership;
 pub mod persist;
 pub mod reconcile;
+pub mod response;
 mod shown;
 mod tell;
 pub mod trouble;

@@ -5,6 +5,7 @@ use tracing::{debug, error, warn};
 
 use super::memory::{Memory, Slot};
 use super::reconcile::{Following, Reconciler, Verdict};
+use super::response::Reason;
 use super::tell::bare_status;
 use super::trouble::{ReconcileError, guarded};
 use super::workqueue::Trigger;
@@ -81,7 +82,7 @@ impl Reconciler {
         let status = memory.status.clone().unwrap_or_else(|| bare_status(key, &facts, Phase::RollingBack));
         let following = Following { key, permit, began_ms: 0, plan: None, status: status.clone() };
         let write = StateWrite::of(memory.rev, facts, status);
-        self.write(&following, memory, write, "emergency").await?;
+        self.write(&following, memory, write, Reason::Emergency).await?;
         self.metrics.emergency("recorded");
         warn!(detail, "the lease is held again; what was done without it is recorded");
         slot.emergency = Emergency::default();

@@ -13,13 +13,14 @@ use tracing::{debug, error, warn};
 use super::inputs::{Core, Records, nothing_to_observe};
 use super::memory::{Memory, Slot};
 use super::persist;
+use super::response::{Call, Reason, Response};
 use super::tell::{announce, bare_status, history};
 use super::trouble::{ReconcileError, backoff, guarded, store};
 use super::workqueue::{Lane, Trigger};
 use crate::decide::{Decision, Input, Limits, Next, Wait};
 use crate::model::facts::{Halt, HaltReason};
 use crate::model::{Action, Answer, Facts, Need, Plan};
-use crate::ports::{Clock, Cloud, HistoryItem, Permit, StateWrite, Store, StoreError};
+use crate::ports::{Clock, Cloud, HistoryItem, Permit, StateWrite, Store};
 use crate::records::status::Phase;
 use crate::records::{ReleaseStatus, ServiceKey, Span};
 use crate::telemetry::{Metrics, chain};
@@ -123,20 +124,18 @@ impl Reconciler {
             self.metrics.panicked();
         }
         let trouble = chain(error);
-        let urgent = slot.lane.is_none_or(|lane| lane <= Lane::InFlight);
-        let again = backoff(self.limits.poll, slot.failures, urgent);
+        let again = backoff(self.limits.poll, slot.failures, slot.lane);
         match error {
             // Said once each time it begins; repeats are for those who look closer.
             _ if slot.failures > 1 => debug!(error = %trouble, failures = slot.failures, "failed again"),
             ReconcileError::Panicked { .. } => error!(error = %trouble, "panicked; the other services go on"),
             _ => warn!(error = %trouble, "failed; comes again"),
         }
-        if matches!(error.category(), "conflict" | "too_new" | "damaged") {
-            // Somebody else wrote: what we knew is not the last word.
-            slot.known = None;
-        }
-        if matches!(error.category(), "too_new" | "damaged") {
-            slot.waiting = Some("Halted");
+        match error.response() {
+            // Of the permit the loop makes sure before each run, and `act` before each call.
+            Response::Retry | Response::StopActing | Response::Reject => {}
+            Response::ReadAgain => slot.known = None,
+            Response::Hold => (slot.known, slot.waiting) = (None, Some("Halted")),
         }
         Verdict { again: Some(again), why: Trigger::Retry, outcome: error.category(), trouble: Some(trouble) }
     }
@@ -153,7 +152,7 @@ impl Reconciler {
         permit: &Permit,
         needs: &BTreeSet<Need>,
     ) -> Result<Turn, ReconcileError> {
-        let wishes = self.store.wishes(key).await.map_err(store("read the records"))?;
+        let wishes = self.store.wishes(key).await.map_err(store(Call::ReadRecords))?;
         let nothing_asked = wishes.service.is_none() && wishes.desired.is_none();
         slot.show_labels(wishes.service.as_ref());
         let mut memory = match slot.memory.take() {
@@ -240,11 +239,11 @@ impl Reconciler {
             facts.plan.as_ref().filter(|plan| memory.facts.plan.as_ref() != Some(*plan)).cloned();
         let bound = !claim.is_empty() || !unclaim.is_empty() || !ended.is_empty();
         let why = if matches!(next, Next::Act(_)) {
-            Some("intent")
+            Some(Reason::Intent)
         } else if bound || memory.is_changed_by(&facts, &following.status) {
-            Some("change")
+            Some(Reason::Change)
         } else {
-            self.checkpoint_due(&memory, &facts).then_some("checkpoint")
+            self.checkpoint_due(&memory, &facts).then_some(Reason::Checkpoint)
         };
         if let Some(why) = why {
             let told: Vec<HistoryItem> = ended.iter().map(|ended| history(following.key, ended)).collect();
@@ -257,12 +256,8 @@ impl Reconciler {
                 unclaim,
             };
             if let Err(error) = self.write(&following, &mut memory, write, why).await {
-                let ReconcileError::Store { source: StoreError::ClaimTaken { arn, owner }, .. } = error
-                else {
-                    return Err(error);
-                };
                 // Nothing was written: the next decision is told who has it.
-                slot.claim_denied = Some((arn, owner));
+                slot.claim_denied = Some(error.rejected()?);
                 slot.memory = Some(memory);
                 return Ok(Turn::AtOnce);
             }
@@ -331,7 +326,7 @@ impl Reconciler {
         let facts =
             guarded("settling", || (self.core.settle)(&memory.facts, &action.effect, &answer, epoch))?;
         let write = StateWrite::of(memory.rev, facts, following.status.clone());
-        self.write(following, memory, write, "settle").await
+        self.write(following, memory, write, Reason::Answer).await
     }
 
     pub(super) async fn write(
@@ -339,12 +334,12 @@ impl Reconciler {
         following: &Following<'_>,
         memory: &mut Memory,
         write: StateWrite,
-        why: &'static str,
+        why: Reason,
     ) -> Result<(), ReconcileError> {
         let (facts, status) = (write.facts.clone(), write.status.clone());
         let written = self.store.write(following.key, write, following.permit).await;
-        memory.rev = written.map_err(store("write the state"))?;
-        self.metrics.state_written(why);
+        memory.rev = written.map_err(store(Call::Write(why)))?;
+        self.metrics.state_written(why.name());
         memory.facts = facts;
         memory.status = Some(status);
         memory.last_write_ms = self.clock.monotonic_ms();
@@ -353,7 +348,7 @@ impl Reconciler {
     }
 
     async fn recall(&self, key: &ServiceKey) -> Result<Option<Memory>, ReconcileError> {
-        let remembered = self.store.remembered(key).await.map_err(store("read the state"))?;
+        let remembered = self.store.remembered(key).await.map_err(store(Call::ReadState))?;
         Ok(remembered.map(|remembered| Memory::recalled(remembered, self.clock.monotonic_ms())))
     }
 
@@ -397,7 +392,7 @@ impl Reconciler {
         let following = Following { key, permit, began_ms: 0, plan: None, status: status.clone() };
         let write = StateWrite::of(memory.rev, facts, status);
         error!(panics = slot.panics, detail = slot.panic_detail, "halted: its passes panic");
-        self.write(&following, memory, write, "panicked").await
+        self.write(&following, memory, write, Reason::Halt).await
     }
 
     fn checkpoint_due(&self, memory: &Memory, facts: &Facts) -> bool {

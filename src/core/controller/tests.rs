@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::time::{advance, sleep};
 
 use super::inputs::{Core, Read};
+use super::response::{self, Call, Class, Reason, Response};
 use super::tell::{bare_status, change, newly_stuck};
 use super::*;
 use crate::clock::TokioClock;
@@ -33,6 +34,7 @@ mod durability;
 mod fairness;
 mod leases;
 mod objections;
+mod store_trouble;
 mod support;
 mod without_table;
 mod words;

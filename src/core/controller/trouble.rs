@@ -2,6 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::response::{self, Call, Class, Response};
+use super::workqueue::Lane;
 use crate::ports::StoreError;
 use crate::records::Span;
 
@@ -9,10 +11,10 @@ use crate::records::Span;
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// The table did not do it.
-    #[error("failed to {doing}")]
+    #[error("failed to {}", .call.doing())]
     Store {
         /// What was tried.
-        doing: &'static str,
+        call: Call,
         /// Why.
         #[source]
         source: StoreError,
@@ -43,6 +45,26 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
+    /// What follows.
+    pub const fn response(&self) -> Response {
+        match self {
+            Self::Store { call, source } => response::to_failed(*call, Class::of(source)),
+            Self::LeaseEnding => Response::StopActing,
+            Self::Panicked { .. } | Self::Unsafe { .. } | Self::TooLong { .. } => Response::Retry,
+        }
+    }
+
+    /// The resource that a claim was refused for, and whose it is, when the next decision must be told; else the
+    /// error again.
+    pub(super) fn rejected(self) -> Result<(String, String), Self> {
+        match (self.response(), self) {
+            (Response::Reject, Self::Store { source: StoreError::ClaimTaken { arn, owner }, .. }) => {
+                Ok((arn, owner))
+            }
+            (_, error) => Err(error),
+        }
+    }
+
     /// For metrics.
     pub const fn category(&self) -> &'static str {
         match self {
@@ -74,13 +96,11 @@ pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Says what was tried.
-pub(super) fn store(doing: &'static str) -> impl Fn(StoreError) -> ReconcileError {
-    move |source| ReconcileError::Store { doing, source }
+pub(super) fn store(call: Call) -> impl Fn(StoreError) -> ReconcileError {
+    move |source| ReconcileError::Store { call, source }
 }
 
-/// `poll`, doubled with each failure in a row: up to 5 s while a release is under way, which may be one that goes
-/// back, else up to a minute.
-pub(super) fn backoff(poll: Span, failures: u32, urgent: bool) -> Span {
-    let cap = Span::from_secs(if urgent { 5 } else { 60 });
-    poll.times(1 << failures.saturating_sub(1).min(10)).min(cap)
+/// `poll`, doubled with each failure in a row, up to [`response::longest_pause`].
+pub(super) fn backoff(poll: Span, failures: u32, lane: Option<Lane>) -> Span {
+    poll.times(1 << failures.saturating_sub(1).min(10)).min(response::longest_pause(lane))
 }

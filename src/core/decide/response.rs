@@ -9,8 +9,8 @@
 //! decides only whether a doubt stays behind ([`leaves_doubt`]), for none of the classes is a verdict on a release.
 //!
 //! `decide` goes by [`limit_of`] and [`at_limit`], `settle` by [`leaves_doubt`]; the rest is the specification that
-//! `tests/core/trouble.rs` holds production code to, cell by cell. Calls to the tables have no phases: whatever the
-//! store answers, the run ends, forgets what it read and comes again (`controller/trouble.rs`).
+//! `tests/core/trouble.rs` holds production code to, cell by cell. What follows when the tables do not do what they
+//! were asked is the loop's to know, and has a table there (`controller/response.rs`).
 
 use crate::model::facts::Stage;
 use crate::model::{Effect, Facts, Mutation, Plan, RefusalClass};

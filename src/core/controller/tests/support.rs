@@ -28,6 +28,8 @@ pub(super) struct Inner {
     pub(super) answer: Option<Answer>,
     /// What every read shows, when a test says so.
     pub(super) observed: Option<Observed>,
+    /// Calls that the table does not do.
+    pub(super) trouble: Option<TableTrouble>,
     /// The table cannot be reached.
     pub(super) down: bool,
     pub(super) observe_takes: Span,
@@ -37,6 +39,30 @@ pub(super) struct Inner {
     pub(super) observing: usize,
     pub(super) most_observing: usize,
     pub(super) reads: usize,
+}
+
+/// Calls of one sort that fail, for as long as it is there.
+pub(super) struct TableTrouble {
+    pub(super) call: Call,
+    /// Writes that are let through before.
+    pub(super) spared: usize,
+    /// The write is done all the same.
+    pub(super) landed: bool,
+    pub(super) error: fn() -> StoreError,
+    pub(super) met: usize,
+}
+
+impl Inner {
+    /// What befalls a call, and whether it is done all the same.
+    fn befalls(&mut self, here: impl Fn(Call) -> bool) -> Option<(StoreError, bool)> {
+        let trouble = self.trouble.as_mut().filter(|trouble| here(trouble.call))?;
+        if trouble.spared > 0 {
+            trouble.spared -= 1;
+            return None;
+        }
+        trouble.met += 1;
+        Some(((trouble.error)(), trouble.landed))
+    }
 }
 
 impl Fake {
@@ -70,6 +96,9 @@ impl Store for Fake {
     }
     async fn wishes(&self, key: &ServiceKey) -> Result<Wishes, StoreError> {
         self.inner().reads += 1;
+        if let Some((error, _)) = self.inner().befalls(|call| call == Call::ReadRecords) {
+            return Err(error);
+        }
         if self.inner().down {
             return Err(unavailable());
         }
@@ -79,6 +108,9 @@ impl Store for Fake {
     async fn remembered(&self, key: &ServiceKey) -> Result<Option<Remembered>, StoreError> {
         let mut inner = self.inner();
         inner.log.push("recall".to_owned());
+        if let Some((error, _)) = inner.befalls(|call| call == Call::ReadState) {
+            return Err(error);
+        }
         if inner.too_new {
             return Err(StoreError::TooNew { key: key.clone(), min_reader: 9, mine: 1 });
         }
@@ -92,6 +124,11 @@ impl Store for Fake {
             inner.log.push("refused write".to_owned());
             return Err(refused);
         }
+        let lost = inner.befalls(|call| matches!(call, Call::Write(_)));
+        if let Some((error, false)) = lost {
+            inner.log.push("refused write".to_owned());
+            return Err(error);
+        }
         let rev = inner.state.get(key).map_or(0, |remembered| remembered.rev);
         if rev != write.rev {
             inner.log.push("conflict".to_owned());
@@ -104,6 +141,9 @@ impl Store for Fake {
         ));
         let status = Some(write.status);
         inner.state.insert(key.clone(), Remembered { rev: rev + 1, facts: write.facts, status });
+        if let Some((error, _)) = lost {
+            return Err(error);
+        }
         Ok(rev + 1)
     }
 }
