@@ -60,6 +60,11 @@ fn until_ended(sim: &mut Sim) {
     sim.run_until(|sim| !sim.ended.is_empty(), LONG);
 }
 
+fn until_ended_again(sim: &mut Sim) {
+    let before = sim.ended.len();
+    sim.run_until(|sim| sim.ended.len() > before, LONG);
+}
+
 fn finish(sim: &mut Sim) {
     sim.last_next = None;
     sim.run_until(Sim::is_settled, LONG);
@@ -153,6 +158,104 @@ fn a_rule_that_forwards_elsewhere_or_is_gone_is_never_rewritten() {
             assert_eq!(sim.region.production_weights()[1].1, 0);
         }
     }
+}
+
+#[test]
+fn conditions_and_stickiness_that_somebody_changes_are_kept_by_every_write() {
+    for phase in [Phase::Preparing, Phase::Scaling, Phase::Baking, Phase::Retaining, Phase::Idle] {
+        let mut sim = at(phase);
+        sim.region.edit_production_rule(sim.now, "/shop/*", 120);
+        let writes = sim.effects.len();
+        finish(&mut sim);
+        assert_eq!(sim.region.production_rule(), (vec!["/shop/*".to_owned()], Some(120)), "{phase:?}");
+        if matches!(phase, Phase::Preparing | Phase::Scaling | Phase::Baking) {
+            assert_eq!(last(&sim).0, Outcome::Succeeded, "{phase:?}");
+            assert!(sim.effects.len() > writes, "{phase:?}: the rule was written after the edit");
+        }
+        // Shares are not what is set any more: the next start is refused.
+        sim.ask(3);
+        until_ended_again(&mut sim);
+        assert_eq!(last(&sim), (Outcome::Refused, "Sticky"), "{phase:?}");
+    }
+}
+
+#[test]
+fn a_rule_that_somebody_adds_keeps_a_task_set_alive_while_it_gives_its_group_weight() {
+    for phase in [Phase::Preparing, Phase::Baking, Phase::Retaining] {
+        let mut sim = at(phase);
+        let rule = sim.region.forward_elsewhere(sim.now, None, 1, 1);
+        sim.last_next = None;
+        sim.run_until(|sim| Phase::of(sim.facts()) == Phase::Leaving, LONG);
+        pass(&mut sim, 200);
+        assert_eq!(Phase::of(sim.facts()), Phase::Leaving, "{phase:?}: {:?}", sim.last_next);
+        assert_eq!(sim.region.task_sets().len(), 2, "{phase:?}: version 1 serves the partner's requests");
+        sim.region.forward_elsewhere(sim.now, Some(&rule), 0, 1);
+        finish(&mut sim);
+        assert_eq!(sim.region.task_sets().len(), 1, "{phase:?}");
+        sim.ask(3);
+        until_ended_again(&mut sim);
+        assert_eq!(last(&sim), (Outcome::Refused, "GroupUsedElsewhere"), "{phase:?}");
+    }
+}
+
+#[test]
+fn a_candidate_that_went_back_stays_while_an_added_rule_gives_it_weight() {
+    let mut sim = at(Phase::Baking);
+    let rule = sim.region.forward_elsewhere(sim.now, None, 0, 1);
+    let release = sim.release_id();
+    sim.command(pointsman_core::records::command::Verb::Abort, &release, None);
+    until_ended(&mut sim);
+    pass(&mut sim, 200);
+    assert_eq!(sim.region.task_sets().len(), 2);
+    sim.region.forward_elsewhere(sim.now, Some(&rule), 1, 0);
+    finish(&mut sim);
+    assert_eq!(sim.region.task_sets().len(), 1);
+}
+
+// --- the task definition
+
+#[test]
+fn a_task_definition_deregistered_before_its_task_set_is_made_fails_the_release() {
+    let mut sim = Sim::serving(|_| {});
+    let throttled = What::Work(Work::CreateTaskSet, Class::Refused(RefusalClass::Throttled), false);
+    sim.injections.push(Injection::new(Phase::Preparing, throttled, 1));
+    sim.ask(2);
+    sim.run_until(|sim| sim.facts().release.is_some(), 50);
+    assert!(sim.facts().release.as_ref().is_some_and(|release| release.candidate.task_set.is_none()));
+    sim.region.deregister(sim.now, 2);
+    until_ended(&mut sim);
+    assert_eq!(last(&sim), (Outcome::Failed, "Deadline"));
+    finish(&mut sim);
+    assert_eq!(sim.region.task_sets().len(), 1);
+}
+
+/// AWS: services that reference an INACTIVE task definition run on, and can still be scaled
+/// (API reference of `DeregisterTaskDefinition`).
+#[test]
+fn a_task_definition_deregistered_afterwards_disturbs_no_release_and_is_refused_the_next_time() {
+    for phase in [Phase::Preparing, Phase::Scaling, Phase::Baking, Phase::Retaining, Phase::Idle] {
+        let mut sim = at(phase);
+        sim.region.deregister(sim.now, 1);
+        sim.region.deregister(sim.now, 2);
+        finish(&mut sim);
+        assert!(sim.ended.iter().all(|ended| ended.outcome == Outcome::Succeeded), "{phase:?}");
+        assert_eq!(sim.region.task_sets()[0].running_count, 4, "{phase:?}");
+        sim.ask_as(if phase == Phase::Idle { 2 } else { 1 }, Some("again"));
+        until_ended_again(&mut sim);
+        assert_eq!(last(&sim), (Outcome::Refused, "TaskDefinitionUnfit"), "{phase:?}");
+    }
+}
+
+#[test]
+fn the_way_back_to_a_deregistered_task_definition_needs_no_new_task() {
+    let mut sim = at(Phase::Baking);
+    sim.region.deregister(sim.now, 1);
+    let release = sim.release_id();
+    sim.command(pointsman_core::records::command::Verb::Abort, &release, None);
+    until_ended(&mut sim);
+    assert_eq!(last(&sim).0, Outcome::RolledBack);
+    finish(&mut sim);
+    assert_eq!(sim.region.production_weights()[1].1, 0);
 }
 
 // --- the service

@@ -228,17 +228,82 @@ impl SmallRegion {
         }
     }
 
+    /// As the adapter does: the live actions, with two numbers changed.
     pub fn write_weights(&mut self, now: Timestamp, route: &str, a: u32, b: u32) -> bool {
         let rule_arn = if route == "public" { self.public.clone() } else { self.preview.clone() };
-        if let Some(live) = self.weights_of(route) {
-            self.before.insert(route.to_owned(), live);
+        let Some(live) = self.weights_of(route) else { return false };
+        self.before.insert(route.to_owned(), live);
+        let mut actions = self.rule(&rule_arn).actions;
+        let groups = &self.groups;
+        for forward in actions.iter_mut().filter_map(|action| action.forward_config.as_mut()) {
+            for tuple in &mut forward.target_groups {
+                let of_a = tuple.target_group_arn == groups[&Group::A];
+                tuple.weight = Some(if of_a { a } else { b });
+            }
         }
-        let groups = [(self.groups[&Group::A].as_str(), a), (self.groups[&Group::B].as_str(), b)];
-        let actions = Some(vec![elb::Action::forward(&groups)]);
+        let actions = Some(actions);
         self.region
             .get_mut()
             .modify_rule(now, elb::ModifyRule { rule_arn, actions, ..Default::default() })
             .is_ok()
+    }
+
+    fn rule(&self, arn: &str) -> elb::Rule {
+        let found = self.region.borrow_mut().describe_rules(start(), None, &[arn.to_owned()]);
+        found.expect("describes").remove(0)
+    }
+
+    /// Somebody gives the production rule another path, and group stickiness.
+    pub fn edit_production_rule(&mut self, now: Timestamp, path: &str, sticky: u32) {
+        let rule_arn = self.public.clone();
+        let mut actions = self.rule(&rule_arn).actions;
+        let forward = actions[0].forward_config.as_mut().expect("it forwards");
+        forward.target_group_stickiness_config =
+            Some(elb::StickinessConfig { enabled: Some(true), duration_seconds: Some(sticky) });
+        let conditions = Some(vec![elb::RuleCondition::path(path)]);
+        let input = elb::ModifyRule { rule_arn, conditions, actions: Some(actions), ..Default::default() };
+        self.region.get_mut().modify_rule(now, input).expect("modifies");
+    }
+
+    /// What `edit_production_rule` changes.
+    pub fn production_rule(&self) -> (Vec<String>, Option<u32>) {
+        let rule = self.rule(&self.public);
+        let sticky = sticky_of(&rule.actions);
+        (
+            rule.conditions
+                .iter()
+                .flat_map(|condition| condition.values.clone().unwrap_or_default())
+                .collect(),
+            sticky,
+        )
+    }
+
+    /// Somebody adds a rule that forwards to our groups, or changes its weights.
+    pub fn forward_elsewhere(&mut self, now: Timestamp, rule: Option<&str>, a: u32, b: u32) -> String {
+        let groups = [(self.groups[&Group::A].as_str(), a), (self.groups[&Group::B].as_str(), b)];
+        let actions = vec![elb::Action::forward(&groups)];
+        let region = self.region.get_mut();
+        if let Some(arn) = rule {
+            let (rule_arn, actions) = (arn.to_owned(), Some(actions));
+            region
+                .modify_rule(now, elb::ModifyRule { rule_arn, actions, ..Default::default() })
+                .expect("modifies");
+            return arn.to_owned();
+        }
+        let input = elb::CreateRule {
+            listener_arn: self.listener.clone(),
+            conditions: vec![elb::RuleCondition::path("/partner/*")],
+            priority: Some(7),
+            actions,
+            ..Default::default()
+        };
+        region.create_rule(now, input).expect("creates").rule_arn
+    }
+
+    /// Somebody deregisters a task definition.
+    pub fn deregister(&mut self, now: Timestamp, revision: u32) {
+        let name = format!("checkout:{revision}");
+        self.region.get_mut().deregister_task_definition(now, &name).expect("deregisters");
     }
 
     pub fn weights_of(&self, route: &str) -> Option<Shares> {
@@ -421,7 +486,7 @@ impl SmallRegion {
                 owner: rule.rule_arn.clone(),
                 load_balancer: self.load_balancer.clone(),
                 groups: tuples(&rule.actions),
-                sticky: None,
+                sticky: sticky_of(&rule.actions).map(|seconds| Span::from_secs(seconds.into())),
                 unknown_action: None,
                 oidc: false,
             })
@@ -503,6 +568,12 @@ fn tuples(actions: &[elb::Action]) -> Vec<(String, u32)> {
         .flat_map(|forward| &forward.target_groups)
         .map(|tuple| (tuple.target_group_arn.clone(), tuple.weight.unwrap_or(1)))
         .collect()
+}
+
+fn sticky_of(actions: &[elb::Action]) -> Option<u32> {
+    let forwards = actions.iter().filter_map(|action| action.forward_config.as_ref());
+    let mut sticky = forwards.filter_map(|forward| forward.target_group_stickiness_config.as_ref());
+    sticky.find(|sticky| sticky.enabled == Some(true)).and_then(|sticky| sticky.duration_seconds)
 }
 
 fn shares_of(actions: &[elb::Action], groups: &BTreeMap<Group, String>) -> Option<Shares> {

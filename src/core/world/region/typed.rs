@@ -30,6 +30,15 @@ impl Region {
         self.on_ecs(now, |ecs, _| ecs.register_task_definition(now, input))
     }
 
+    /// `DeregisterTaskDefinition`.
+    pub fn deregister_task_definition(
+        &mut self,
+        now: Timestamp,
+        name: &str,
+    ) -> Result<TaskDefinition, ApiError> {
+        self.on_ecs(now, |ecs, _| ecs.deregister_task_definition(now, name))
+    }
+
     /// `DescribeTaskDefinition`.
     pub fn describe_task_definition(
         &mut self,
