@@ -224,6 +224,23 @@ fn a_rollback_command_after_success_returns_to_the_retained_version() {
 }
 
 #[test]
+fn a_return_that_is_given_up_leaves_neither_a_retained_version_nor_its_task_set() {
+    let mut sim = Sim::serving(|spec| spec.retention = Span::from_mins(60));
+    sim.ask(2);
+    sim.run_until(|sim| !sim.ended.is_empty(), 400);
+    let last = sim.ended[0].release;
+    sim.command(Verb::Rollback, &format!("checkout-{last}"), None);
+    sim.run_until(|sim| sim.facts().release.is_some(), 50);
+    let returning = sim.release_id();
+    sim.command(Verb::Abort, &returning, None);
+    sim.run_until(|sim| sim.ended.len() == 2, 400);
+    assert!(sim.durable.retained.is_none(), "what leaves is not kept for another return");
+    finish(&mut sim);
+    assert_eq!(sim.durable.stable.as_ref().map(|stable| stable.revision.number), Some(2));
+    assert_eq!(sim.region.task_sets().len(), 1);
+}
+
+#[test]
 fn a_rollback_command_without_a_record_is_refused_and_holds_nothing_up() {
     let mut sim = Sim::serving(|_| {});
     sim.ask(2);

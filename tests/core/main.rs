@@ -9,5 +9,6 @@ mod late_writes;
 mod pinned;
 mod records;
 mod refusals;
+mod second_opinion;
 mod sim;
 mod trouble;

@@ -117,6 +117,8 @@ pub struct Sim {
     pub injections: Vec<Injection>,
     /// What somebody else did to the world that the region has no call for.
     pub hand: Option<fn(&mut Observed)>,
+    /// What a decision that nobody would make says otherwise.
+    pub forge: Option<Box<dyn Fn(&mut Decision)>>,
     /// What preflight sees otherwise than it is.
     pub twist: Option<fn(&mut Observed)>,
     /// A claim that another service holds.
@@ -157,6 +159,7 @@ impl Sim {
             armed: Fault::None,
             injections: Vec::new(),
             hand: None,
+            forge: None,
             twist: None,
             claim_denied: None,
         }
@@ -386,6 +389,9 @@ impl Sim {
         let again = pointsman_core::decide::decide(&input);
         assert_eq!(decision, again, "decide is not deterministic");
         self.break_it(&mut decision, &input);
+        if let Some(forge) = &self.forge {
+            forge(&mut decision);
+        }
         let honest_input = Input { watched: honest, ..input };
         let found = violations(&honest_input, &decision);
         self.record(&facts, found);
