@@ -1,6 +1,8 @@
 //! [`DynamoStore`]: the port [`Store`] over the two tables. Reads are here, writes in `write`, what the
 //! command line and the API need in `people`.
 
+#[cfg(test)]
+mod fuzz;
 mod people;
 mod write;
 

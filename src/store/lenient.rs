@@ -9,9 +9,12 @@ use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Value};
 
+/// Where a document cannot be read, and why.
+pub(super) type Unreadable = serde_path_to_error::Error<Error>;
+
 /// Reads `T`, passing over unknown fields even where `T` is declared to refuse them.
-pub(super) fn from_json<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
-    T::deserialize(Lenient(value))
+pub(super) fn from_json<T: DeserializeOwned>(value: Value) -> Result<T, Unreadable> {
+    serde_path_to_error::deserialize(Lenient(value))
 }
 
 struct Lenient(Value);

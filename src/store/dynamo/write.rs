@@ -380,4 +380,4 @@ fn history_item(service: &ServiceKey, ended: &HistoryItem) -> Result<Item, serde
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -15,9 +15,9 @@ use crate::store::convert::to_json;
 use crate::store::lenient;
 
 /// Texts as long as AWS and `check` allow.
-struct Longest {
-    alarms: usize,
-    alarm_name: usize,
+pub(in crate::store) struct Longest {
+    pub(in crate::store) alarms: usize,
+    pub(in crate::store) alarm_name: usize,
 }
 
 fn arn(resource: &str, index: usize) -> String {
@@ -62,7 +62,7 @@ fn at(second: i64) -> Timestamp {
 
 /// Facts with every list full and every option taken.
 #[expect(clippy::too_many_lines, reason = "one value of every field, in their order")]
-fn full(size: &Longest) -> Facts {
+pub(in crate::store) fn full(size: &Longest) -> Facts {
     let plan = plan(size);
     let revision = Revision { family: "f".repeat(255), number: 4_294_967_295 };
     let task_set =
@@ -218,6 +218,29 @@ fn full(size: &Longest) -> Facts {
     }
 }
 
+/// The state item as the first write of these facts makes it, at the revision after `rev`.
+pub(in crate::store) fn item_of(service: &ServiceKey, facts: &Facts, rev: u64) -> Item {
+    let write = StateWrite::of(0, facts.clone(), bare_status());
+    let update = StateUpdate::new(service, &write, 1, "id").unwrap();
+    let mut item = update.key;
+    for (name, attribute) in &update.names {
+        if let Some(value) = update.values.get(&name.replace('#', ":")) {
+            item.insert(attribute.clone(), value.clone());
+        }
+    }
+    item.insert("rev".to_owned(), n(rev + 1));
+    item
+}
+
+fn bare_status() -> crate::records::ReleaseStatus {
+    serde_json::from_value(serde_json::json!({"apiVersion": "pointsman/v1", "kind": "ReleaseStatus",
+        "metadata": {"namespace": "a", "name": "b", "uid": "u"},
+        "status": {"observedGeneration": 0, "observed": {}, "phase": "Settled", "release": null, "traffic": [],
+            "taskSets": [], "alarms": [], "waitingOn": null, "conditions": [], "lastOutcome": null,
+            "quarantined": [], "retained": null, "commands": []}}))
+    .unwrap()
+}
+
 fn there_and_back(facts: &Facts) -> Facts {
     let value = to_value(facts).expect("facts are plain data");
     lenient::from_json(to_json(&value)).expect("what was written can be read")
@@ -323,15 +346,10 @@ fn reason(code: &str, item: Option<Item>) -> CancellationReason {
 }
 
 fn cancelled(claims: &[&str], reasons: &[CancellationReason]) -> Attempt {
-    let status = serde_json::json!({"apiVersion": "pointsman/v1", "kind": "ReleaseStatus",
-        "metadata": {"namespace": "a", "name": "b", "uid": "u"},
-        "status": {"observedGeneration": 0, "observed": {}, "phase": "Settled", "release": null, "traffic": [],
-            "taskSets": [], "alarms": [], "waitingOn": null, "conditions": [], "lastOutcome": null,
-            "quarantined": [], "retained": null, "commands": []}});
     let write = StateWrite {
         rev: 3,
         facts: Facts::default(),
-        status: serde_json::from_value(status).unwrap(),
+        status: bare_status(),
         claim: claims.iter().map(|arn| (*arn).to_owned()).collect(),
         unclaim: BTreeSet::from(["arn:gone".to_owned()]),
         ended: vec![],
