@@ -10,6 +10,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::lease_gate::{LeaseGate, Transmission};
 use crate::model::effect::RefusalClass;
 use crate::model::{Acknowledgement, Answer, Mutation};
+use crate::telemetry::speakable;
 
 pub mod table;
 
@@ -157,8 +158,9 @@ fn never_connected(failure: Option<&aws_smithy_runtime_api::client::result::Conn
     false
 }
 
-/// At most [`LONGEST_MESSAGE`] bytes, cut at a character.
+/// At most [`LONGEST_MESSAGE`] bytes, cut at a character; nothing of a signed request.
 fn clip(text: &str) -> String {
+    let text = speakable(text);
     if text.len() <= LONGEST_MESSAGE {
         return text.to_owned();
     }

@@ -25,6 +25,30 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What only a quotation of a signed request holds. AWS answers a signature that does not match with the canonical
+/// request, the session token in its headers included (Signature Version 4, "Troubleshooting").
+const QUOTES: &[&str] = &[
+    "canonical string",
+    "string-to-sign",
+    "x-amz-security-token",
+    "aws4-hmac-sha256",
+    "authorization=",
+    "authorization:",
+    "authorization\":",
+    "signature=",
+];
+
+/// AWS's words, for logs and for people; without them where they quote the signed request, which is no reading for
+/// either.
+pub fn speakable(words: &str) -> &str {
+    let lower = words.to_ascii_lowercase();
+    if QUOTES.iter().any(|quote| lower.contains(quote)) {
+        "AWS's words are left out, for they quote the signed request"
+    } else {
+        words
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,

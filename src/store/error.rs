@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::ports::StoreError;
+use crate::telemetry::speakable;
 
 /// A call that did not succeed.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ impl<E: ProvideErrorMetadata + StdError + Send + Sync + 'static> CallFailed<E> {
                 SdkError::ServiceError(context) => {
                     let meta = context.err().meta();
                     let code = meta.code().unwrap_or("an error without a code");
-                    let message = meta.message().unwrap_or("no message");
+                    let message = meta.message().map_or("no message", speakable);
                     (format!("answered {code}: {message}"), None)
                 }
                 other => ("could not be reached".to_owned(), Some(Box::new(other))),
@@ -177,4 +178,72 @@ pub enum RecordError {
     /// The table did not take it.
     #[error("the document was not stored")]
     Store(#[source] StoreError),
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::error::ErrorMetadata;
+    use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+    use aws_smithy_runtime_api::http::StatusCode;
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+
+    fn answered(status: u16, code: &str, message: &str) -> CallFailed<UpdateItemError> {
+        let meta = ErrorMetadata::builder().code(code).message(message).build();
+        let raw = HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::empty());
+        CallFailed::Sdk(Box::new(SdkError::service_error(UpdateItemError::generic(meta), raw)))
+    }
+
+    /// What `DynamoDB` answers (API reference, "Common Errors" and the errors of each operation), and whether the
+    /// same may work later.
+    const ANSWERS: &[(u16, &str, bool)] = &[
+        (400, "ProvisionedThroughputExceededException", true),
+        (400, "RequestLimitExceeded", true),
+        (400, "ThrottlingException", true),
+        (400, "LimitExceededException", true),
+        (400, "TransactionConflictException", true),
+        (400, "TransactionInProgressException", true),
+        (400, "ReplicatedWriteConflictException", true),
+        (400, "ExpiredTokenException", true),
+        (500, "InternalServerError", true),
+        (503, "ServiceUnavailable", true),
+        (502, "NobodyWroteThis", true),
+        (400, "AccessDeniedException", false),
+        (400, "ResourceNotFoundException", false),
+        (400, "ItemCollectionSizeLimitExceededException", false),
+        (400, "ValidationException", false),
+        (400, "IdempotentParameterMismatchException", false),
+        (400, "UnrecognizedClientException", false),
+        (400, "InvalidSignatureException", false),
+        (400, "MissingAuthenticationTokenException", false),
+        (413, "RequestEntityTooLarge", false),
+    ];
+
+    #[test]
+    fn each_answer_of_a_table_passes_or_lasts_and_only_a_missing_one_is_unreachable() {
+        for (status, code, passes) in ANSWERS {
+            let error = answered(*status, code, "because").into_store_error("write state", "state");
+            let StoreError::Unavailable { retry, .. } = &error else { panic!("{code}: {error}") };
+            assert_eq!(retry, passes, "{code}");
+            assert_eq!(unreachable(&error), *status >= 500, "{code}: who answers can be reached");
+            let said = crate::telemetry::chain(&error);
+            assert!(
+                said.contains("table state") && said.contains(code) && said.contains("because"),
+                "{said}"
+            );
+        }
+        let lost: CallFailed<UpdateItemError> = CallFailed::TimedOut;
+        let error = lost.into_store_error("write state", "state");
+        assert!(matches!(error, StoreError::Unavailable { retry: true, .. }) && unreachable(&error));
+    }
+
+    #[test]
+    fn a_quoted_request_is_not_repeated_and_the_code_is_still_said() {
+        let words = "The Canonical String for this request should have been 'POST x-amz-security-token:FwoG'";
+        let error = answered(400, "InvalidSignatureException", words).into_store_error("read state", "state");
+        let said = crate::telemetry::chain(&error);
+        assert!(!said.contains("FwoG") && said.contains("InvalidSignatureException"), "{said}");
+        assert!(said.contains("look at the credentials"), "{said}");
+    }
 }

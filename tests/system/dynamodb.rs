@@ -30,18 +30,25 @@ pub async fn endpoint() -> String {
     let engine = Database::memory().expect("an engine in memory");
     let app = axum::Router::new().fallback(move |headers: HeaderMap, body: Bytes| {
         let engine = engine.clone();
-        async move {
-            let target =
-                headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-            let work = move || answer(&engine, &operation, &body);
-            tokio::task::spawn_blocking(work).await.expect("the engine does not panic")
-        }
+        async move { front(engine, &headers, body).await }
     });
+    serve(app).await
+}
+
+/// Serves on a loopback port of its own, for as long as the runtime lives.
+pub async fn serve(app: axum::Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("a bound address");
     tokio::spawn(async move { axum::serve(listener, app).await.expect("the front serves") });
     format!("http://{address}")
+}
+
+/// One call, answered by the engine.
+pub async fn front(engine: Database, headers: &HeaderMap, body: Bytes) -> Response {
+    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+    let work = move || answer(&engine, &operation, &body);
+    tokio::task::spawn_blocking(work).await.expect("the engine does not panic")
 }
 
 fn run<I: DeserializeOwned, O: Serialize>(

@@ -11,6 +11,7 @@ mod dynamodb;
 mod lease;
 mod reliability;
 mod schemas;
+mod secrets;
 mod store;
 #[expect(dead_code, reason = "shared with the tests of the core, which use all of it")]
 #[path = "../core/records/support.rs"]

@@ -182,7 +182,8 @@ fn refusal_of(path: &Path, message: &str, document: &Value, later: &[(&str, &str
             None => nearest(name, &allowed)
                 .map_or_else(|| "remove it".to_owned(), |near| format!("did you mean {near}?")),
         };
-        return refuse(field, format!("an unknown field (its value: {value})"), allowed, fix);
+        // Its value is not repeated: nobody knows what it is, and it may be a password.
+        return refuse(field, "an unknown field".to_owned(), allowed, fix);
     }
     if let Some(name) = quoted(message, "unknown variant `") {
         let allowed = after(message, "expected ").unwrap_or("nothing").replace('`', "");
