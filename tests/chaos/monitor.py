@@ -29,6 +29,18 @@ ALLOWED = frozenset(
 OPERATION = 2.0
 #: A write that passed the lease gate leaves a process that goes on at most so many seconds later.
 TIED_GRACE = 0.5
+#: What each daemon allows itself of AWS's account-wide quotas (src/aws/budget.rs, `Rates`): operations, burst, tokens a
+#: second.
+WEIGHT_WRITES = (frozenset(("ModifyRule", "ModifyListener")), 20, 3.0)
+TASK_SET_WRITES = (
+    frozenset(("CreateTaskSet", "UpdateTaskSet", "DeleteTaskSet", "UpdateServicePrimaryTaskSet", "TagResource")),
+    20,
+    5.0,
+)
+#: Of the burst of weight writes, what only a way back may take (`kept_from_forward`).
+KEPT_FOR_THE_WAY_BACK = 15
+#: Calls that had their token and came late, all at once: a token is taken before the call is signed and sent.
+UNDER_WAY = 2
 #: Effects of faults after which a client knows nothing.
 SILENT_FAULTS = frozenset(("timeoutBefore", "timeoutAfter", "resetBefore", "resetAfter", "serverErrorAfter", "hold"))
 
@@ -136,6 +148,7 @@ def violations(trace: Trace) -> dict[str, list[str]]:
         "one call at a time": [],
         "one task set a release": [],
         "a late owner does not write": stale_writers(trace),
+        "rates stay within the budget": rates(trace),
     }
     for service in trace.services:
         found["one call at a time"] += overlaps(trace, service)
@@ -181,6 +194,39 @@ def _given_up(trace: Trace, call: Call, at: float) -> bool:
         return True
     tied = any(tie.access_key == call.access_key and tie.began <= at for tie in trace.ties)
     return tied or at - call.began >= OPERATION or bool(SILENT_FAULTS & set(call.faults))
+
+
+def rates(trace: Trace) -> list[str]:
+    """More calls of one daemon than its budget gives (S24). A write that leaves both groups a share of the traffic is a
+    step forward, whoever makes it: those must leave the reserve of the way back alone.
+    """
+    found = []
+    moves = sorted(trace.moves(), key=lambda call: (call.began, call.seq))
+    for key in sorted({call.access_key for call in moves}):
+        mine = [call for call in moves if call.access_key == key]
+        for operations, burst, rate in (WEIGHT_WRITES, TASK_SET_WRITES):
+            found += _over(trace, [call for call in mine if call.operation in operations], burst, rate, "budget")
+        operations, burst, rate = WEIGHT_WRITES
+        steps = [call for call in mine if call.operation in operations and min(weights(call).values(), default=0) > 0]
+        found += _over(trace, steps, burst - KEPT_FOR_THE_WAY_BACK, rate, "share of steps forward")
+    return found
+
+
+def _over(trace: Trace, calls: Sequence[Call], burst: int, rate: float, of: str) -> list[str]:
+    """The first call that a bucket would not have let through. Where a path was silent or a process stood still, calls are
+    not counted: what had its token before comes after it.
+    """
+    tokens, since = float(burst), None
+    ties = [(tie.access_key, tie.began, tie.ended + TIED_GRACE) for tie in trace.ties]
+    for call in calls:
+        if any(key == call.access_key and began <= call.began <= ended for key, began, ended in ties):
+            continue
+        if since is not None:
+            tokens = min(burst, tokens + (call.began - since) * rate)
+        tokens, since = tokens - 1, call.began
+        if tokens < -UNDER_WAY:
+            return [f"more than the {of}, {burst} and {rate:g} a second: {told(call)}"]
+    return []
 
 
 def doubles(trace: Trace, service: Bound) -> list[str]:

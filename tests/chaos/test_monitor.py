@@ -127,6 +127,26 @@ class TheMonitor(unittest.TestCase):
         calls = [*release(), about(30.0, "DeleteTaskSet", "set/foreign")]
         self.assertEqual(found(calls), {"only what is allowed and bound"})
 
+    def test_flags_more_calls_than_the_budget_gives(self):
+        burst = [about(30.0 + 0.02 * n, "UpdateTaskSet", "set/2", scale={"value": 100}) for n in range(26)]
+        self.assertEqual(found([*release(), *burst]), {"rates stay within the budget"})
+        self.assertEqual(found([*release(), *burst[:22]]), set())
+
+    def test_allows_any_number_of_calls_at_the_pace_of_the_budget(self):
+        paced = [about(30.0 + 0.2 * n, "UpdateTaskSet", "set/2", scale={"value": 100}) for n in range(200)]
+        self.assertEqual(found([*release(), *paced]), set())
+
+    def test_counts_the_budget_of_each_daemon_by_itself(self):
+        keys = [FIRST, SECOND]
+        burst = [about(30.0 + 0.02 * n, "UpdateTaskSet", "set/2", keys[n % 2], scale={"value": 100}) for n in range(40)]
+        self.assertNotIn("rates stay within the budget", found([*release(), *burst]))
+
+    def test_flags_steps_forward_that_take_the_reserve_of_the_way_back(self):
+        steps = [weigh(14.0 + 0.02 * n, 500, 500) for n in range(9)]
+        self.assertIn("rates stay within the budget", found(release()[:8] + steps + release()[8:]))
+        back = [weigh(14.0 + 0.02 * n, 0, 100) for n in range(9)]
+        self.assertNotIn("rates stay within the budget", found(release()[:8] + back + release()[8:]))
+
     def test_flags_two_calls_at_a_time(self):
         calls = release()
         calls[7] = replace(calls[7], began=11.0, ended=12.5)
