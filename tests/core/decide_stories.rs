@@ -275,6 +275,18 @@ fn a_deleted_service_record_gives_up_its_claims_at_the_very_end() {
 }
 
 #[test]
+fn a_deleted_service_record_gives_up_its_claims_though_a_request_waits_for_it() {
+    let mut sim = Sim::serving(|_| {});
+    sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);
+    sim.ask(2);
+    sim.run_until(|sim| sim.durable.pending.is_some(), 10);
+    sim.service = pointsman_core::decide::Asked::Absent;
+    sim.run_until(|sim| sim.durable.claims.is_empty(), 20);
+    assert!(sim.durable.pending.is_some(), "the request keeps until there is a record again");
+    assert_eq!(sim.violations, Vec::<String>::new());
+}
+
+#[test]
 fn an_abort_goes_back_and_an_abort_of_nothing_is_harmless() {
     let mut sim = baking_canary();
     let release = sim.release_id();

@@ -131,11 +131,16 @@ fn end_retention(pass: &mut Pass<'_>) {
     }
 }
 
-/// A deleted `ManagedService` keeps its claims until everything of it is gone.
+/// A deleted `ManagedService` keeps its claims until everything of it is gone. A request that has not started is
+/// nothing of it: it keeps until there is a record again, and would lock others out for as long.
 fn give_up_claims(pass: &mut Pass<'_>) -> Option<Next> {
     let deleted = matches!(pass.input.service, Asked::Absent);
-    let idle = !pass.facts.is_busy() && pass.facts.retained.is_none();
-    if !deleted || !idle || pass.facts.claims.is_empty() {
+    let facts = &pass.facts;
+    let idle = facts.release.is_none()
+        && facts.retained.is_none()
+        && facts.cleanups.is_empty()
+        && facts.outstanding.is_empty();
+    if !deleted || !idle || facts.claims.is_empty() {
         return None;
     }
     pass.unclaim_all();
