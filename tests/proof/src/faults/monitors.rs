@@ -57,12 +57,14 @@ pub enum Property {
     OneCandidate,
     /// S6: with a newer epoch on the table, an older one writes and announces nothing.
     NewestEpochActs,
-    /// S7, S5: an effect is durable, with the way back and the claims, before it is sent; once each.
+    /// S7, S5: an effect is durable, with the way back, before it is sent; once each.
     WriteAhead,
     /// S8: weights of the plan's steps only, never all zero.
     WeightsOfThePlan,
     /// S9: no forward effect of an older request; generations and revisions never fall.
     GenerationsGrow,
+    /// S10: one release of the service at a time, and no call on a resource that it has not claimed.
+    OneReleaseOnItsOwn,
     /// S11: only what is ours is touched.
     OursAlone,
     /// S12: a release ends once.

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pointsman_core::model::facts::ReleaseKind;
-use pointsman_core::model::{Answer, Effect, Resource};
+use pointsman_core::model::facts::{ReleaseId, ReleaseKind};
+use pointsman_core::model::{Answer, Effect, Plan, Resource};
+use pointsman_core::records::names::Arn;
 
 use super::super::log::What;
 use super::{Note, Property, Tale, is_forward};
@@ -15,6 +16,8 @@ pub(super) fn check(tale: &Tale<'_>, note: Note<'_>) {
     ends_once(tale, note);
     unknown_is_unknown(tale, note);
     ours_alone(tale, note);
+    claimed(tale, note);
+    one_release(tale, note);
     newest_request(tale, note);
 }
 
@@ -43,16 +46,76 @@ fn write_ahead(tale: &Tale<'_>, note: Note<'_>) {
         if no_way_back {
             missing("the way back is not recorded".to_owned());
         }
-        let Some(plan) = &wrote.facts.plan else {
+        if wrote.facts.plan.is_none() {
             missing("no plan is recorded".to_owned());
+        }
+    }
+}
+
+/// What an effect names is claimed on the table, whoever wrote there last.
+fn claimed(tale: &Tale<'_>, note: Note<'_>) {
+    for (at, _, action) in tale.sent() {
+        let Some(wrote) = tale.before(at).find_map(|(_, entry)| match &entry.what {
+            What::Wrote(wrote) => Some(wrote),
+            _ => None,
+        }) else {
             continue;
         };
-        let spec = &plan.spec;
-        let wanted = [&spec.ecs.service, &spec.target_groups.a, &spec.target_groups.b];
-        for arn in wanted {
-            if !wrote.claims.iter().any(|claimed| claimed == arn.as_str()) {
-                missing(format!("{arn} is not claimed"));
+        let Some(plan) = &wrote.facts.plan else { continue };
+        for arn in named(plan, &action.effect) {
+            if !wrote.claims.iter().any(|claimed| claimed == arn) {
+                let what = format!("{} names {arn}, which is not claimed", action.effect);
+                note(Property::OneReleaseOnItsOwn, at, what);
             }
+        }
+    }
+}
+
+/// The resources of the record that an effect names.
+fn named<'a>(plan: &'a Plan, effect: &Effect) -> Vec<&'a str> {
+    let spec = &plan.spec;
+    let groups = [spec.target_groups.a.as_str(), spec.target_groups.b.as_str()];
+    match effect {
+        Effect::SetWeights { route, .. } => {
+            let route = plan.routes().find(|known| known.name == *route);
+            let rule = route.and_then(|route| route.rule.as_ref().or(route.listener_default.as_ref()));
+            rule.map(Arn::as_str).into_iter().chain(groups).collect()
+        }
+        Effect::CreateTaskSet { group, .. } => {
+            vec![spec.ecs.service.as_str(), spec.target_groups.of(*group).as_str()]
+        }
+        Effect::ScaleTaskSet { .. } | Effect::DeleteTaskSet { .. } | Effect::SetPrimary { .. } => {
+            vec![spec.ecs.service.as_str()]
+        }
+    }
+}
+
+/// A release gives way to the next one, or to none, only with an end; and what is made, is made for the one in flight.
+fn one_release(tale: &Tale<'_>, note: Note<'_>) {
+    let mut in_flight: Option<ReleaseId> = None;
+    let mut over: BTreeSet<&str> = BTreeSet::new();
+    for (at, _, wrote) in tale.writes() {
+        over.extend(wrote.ended.iter().map(|ended| ended.release.as_str()));
+        let now = wrote.facts.release.as_ref().map(|release| release.id);
+        if let Some(before) = in_flight.filter(|before| now != Some(*before))
+            && !over.contains(format!("checkout-{before}").as_str())
+        {
+            let next = now.map_or_else(|| "no release".to_owned(), |id| id.to_string());
+            note(
+                Property::OneReleaseOnItsOwn,
+                at,
+                format!("{next} is in flight, and {before} has not ended"),
+            );
+        }
+        in_flight = now;
+    }
+    for (at, entry, action) in tale.sent() {
+        let Effect::CreateTaskSet { external_id, .. } = &action.effect else { continue };
+        let Some((_, wrote)) = tale.intent(at, entry.by) else { continue };
+        let wanted = wrote.facts.release.as_ref().map(|release| release.candidate.external_id.as_str());
+        if wanted != Some(external_id.as_str()) {
+            let what = format!("a task set is made as {external_id}, and {wanted:?} is in flight");
+            note(Property::OneReleaseOnItsOwn, at, what);
         }
     }
 }

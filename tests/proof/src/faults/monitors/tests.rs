@@ -382,3 +382,35 @@ fn a_write_at_rest_is_found() {
         log.push(again);
     });
 }
+
+#[test]
+fn a_call_on_a_resource_that_is_not_claimed_is_found() {
+    // The production rule: the third of what is claimed, and the one that only weight writes name.
+    spoilt(Property::OneReleaseOnItsOwn, |log| {
+        for entry in log {
+            if let What::Wrote(wrote) = &mut entry.what {
+                wrote.claims.retain(|arn| !arn.contains(":listener-rule/"));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_release_that_gives_way_without_an_end_is_found() {
+    expects("supersede-in-bake", &[], Property::OneReleaseOnItsOwn, |log| {
+        let ended = place(log, |what| matches!(what, What::Wrote(wrote) if !wrote.ended.is_empty()));
+        wrote(&mut log[ended]).ended.clear();
+    });
+}
+
+#[test]
+fn a_task_set_for_another_release_than_the_one_in_flight_is_found() {
+    spoilt(Property::OneReleaseOnItsOwn, |log| {
+        let made = place(log, sends(|effect| matches!(effect, Effect::CreateTaskSet { .. })));
+        resend(&mut log[made], |effect| {
+            if let Effect::CreateTaskSet { external_id, .. } = effect {
+                external_id.push('9');
+            }
+        });
+    });
+}
