@@ -57,17 +57,18 @@ impl SmallRegion {
             draining_speed: 60,
             ..Tuning::default()
         };
+        Self::tuned(tuning, 6, |revision| if revision == 5 { "unhealthy" } else { "sound" })
+    }
+
+    /// One whose revisions up to `revisions` behave as `sim` says (`POINTSMAN_SIM`).
+    pub fn tuned(tuning: Tuning, revisions: u32, sim: fn(u32) -> &'static str) -> Self {
         let mut region = Region::new("111122223333", "eu-central-1", tuning);
         let now = start();
         region.create_cluster(now, CLUSTER).expect("a cluster");
-        for revision in 1..=6 {
-            let bad = if revision == 5 {
-                json!([{"name": "POINTSMAN_SIM", "value": "unhealthy"}])
-            } else {
-                json!([])
-            };
+        for revision in 1..=revisions {
+            let sim = json!([{"name": "POINTSMAN_SIM", "value": sim(revision)}]);
             let container = json!({"name": "web", "image": "web", "essential": true, "memory": 128,
-                "portMappings": [{"containerPort": 8080}], "environment": bad});
+                "portMappings": [{"containerPort": 8080}], "environment": sim});
             let input = json!({"family": "checkout", "networkMode": "awsvpc", "containerDefinitions": [container],
                 "cpu": "256", "memory": "512", "requiresCompatibilities": ["FARGATE"]});
             let input = serde_json::from_value(input).expect("a task definition");
@@ -495,11 +496,44 @@ impl SmallRegion {
         LoadBalancer { of_groups: GROUPS.into_iter().map(|group| (group, mine.clone())).collect(), actions }
     }
 
+    /// What the adapters object to before they send: weights that are not those that were expected, and a set to be
+    /// deleted that is somebody else's.
+    #[allow(dead_code, reason = "for the checks in `tests/proof`")]
+    pub fn objection(&mut self, now: Timestamp, plan: &Plan, effect: &Effect) -> Option<Answer> {
+        let refused = |class, message: &str| Some(Answer::Refused { class, message: message.to_owned() });
+        match effect {
+            Effect::SetWeights { route, expect: Some(expect), .. } => match self.routes(plan).remove(route) {
+                Some(Seen::Known(Weights::Pair(live))) if live.same_ratio(*expect) => None,
+                _ => refused(RefusalClass::Conflict, "the live weights are not those that were expected"),
+            },
+            Effect::DeleteTaskSet { task_set, external_id } => {
+                let service = self.service(now);
+                let set = service.task_sets.iter().find(|set| set.arn == *task_set)?;
+                let ours = set.external_id.as_ref() == Some(external_id);
+                if ours { None } else { refused(RefusalClass::Permanent, "another external id") }
+            }
+            _ => None,
+        }
+    }
+
+    /// Kills every task of a set, and those that replace them, until ECS waits before it tries again.
+    #[allow(dead_code, reason = "for the checks in `tests/proof`")]
+    pub fn kill_tasks(&mut self, now: Timestamp, task_set: &str) {
+        let id = task_set.split(":task-set/").nth(1).and_then(|path| path.splitn(3, '/').nth(2));
+        let filter = ecs::TaskFilter { started_by: id.map(str::to_owned), ..Default::default() };
+        let region = self.region.get_mut();
+        // The first task that fails is replaced at once, the others not.
+        for _ in 0..2 {
+            for task in region.list_tasks(now, CLUSTER, &filter).expect("lists") {
+                region.kill_task(now, &task, 1);
+            }
+        }
+    }
+
     pub fn carry_out(&mut self, now: Timestamp, plan: &Plan, effect: &Effect) -> Answer {
         let done = |result: Result<(), pointsman_core::world::ApiError>| match result {
             Ok(()) => Answer::Acknowledged(Acknowledgement::Done),
-            Err(error) if error.code.contains("NotFound") => Answer::Acknowledged(Acknowledgement::Done),
-            Err(error) => Answer::Refused { class: RefusalClass::Permanent, message: error.to_string() },
+            Err(error) => answered(effect, &error),
         };
         match effect {
             Effect::SetWeights { route, shares, .. } => {
@@ -510,7 +544,11 @@ impl SmallRegion {
                 }
             }
             Effect::CreateTaskSet { group, revision, scale, external_id, token } => {
-                self.create(now, plan, *group, revision, *scale, external_id, token)
+                let input = creation(plan, *group, revision, *scale, external_id, token);
+                match self.region.get_mut().create_task_set(now, input) {
+                    Ok(set) => Answer::Acknowledged(Acknowledgement::Created { task_set: set.task_set_arn }),
+                    Err(error) => answered(effect, &error),
+                }
             }
             Effect::ScaleTaskSet { task_set, scale } => {
                 let scale = ecs::Scale::tenths(u32::from(scale.tenths()));
@@ -527,30 +565,39 @@ impl SmallRegion {
             ),
         }
     }
+}
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one effect")]
-    fn create(
-        &mut self,
-        now: Timestamp,
-        plan: &Plan,
-        group: Group,
-        revision: &Revision,
-        scale: Percent,
-        external_id: &str,
-        token: &str,
-    ) -> Answer {
-        let input = json!({"cluster": CLUSTER, "service": SERVICE, "externalId": external_id,
-            "taskDefinition": revision.to_string(), "clientToken": token, "launchType": "FARGATE",
-            "loadBalancers": [{"targetGroupArn": plan.spec.target_groups.of(group).as_str(),
-                               "containerName": "web", "containerPort": 8080}],
-            "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}});
-        let mut input: ecs::CreateTaskSet = serde_json::from_value(input).expect("a task set");
-        input.scale = Some(ecs::Scale::tenths(u32::from(scale.tenths())));
-        match self.region.get_mut().create_task_set(now, input) {
-            Ok(set) => Answer::Acknowledged(Acknowledgement::Created { task_set: set.task_set_arn }),
-            Err(error) => Answer::Refused { class: RefusalClass::Permanent, message: error.to_string() },
+fn creation(
+    plan: &Plan,
+    group: Group,
+    revision: &Revision,
+    scale: Percent,
+    external_id: &str,
+    token: &str,
+) -> ecs::CreateTaskSet {
+    let input = json!({"cluster": CLUSTER, "service": SERVICE, "externalId": external_id,
+        "taskDefinition": revision.to_string(), "clientToken": token, "launchType": "FARGATE",
+        "loadBalancers": [{"targetGroupArn": plan.spec.target_groups.of(group).as_str(),
+                           "containerName": "web", "containerPort": 8080}],
+        "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}});
+    let mut input: ecs::CreateTaskSet = serde_json::from_value(input).expect("a task set");
+    input.scale = Some(ecs::Scale::tenths(u32::from(scale.tenths())));
+    input
+}
+
+/// What the adapters make of an error: the rows of `src/aws/error/table.rs` that this region can bring about.
+fn answered(effect: &Effect, error: &pointsman_core::world::ApiError) -> Answer {
+    let (code, message) = (error.code.as_str(), error.message.to_lowercase());
+    let class = match effect {
+        Effect::DeleteTaskSet { .. } if code == "TaskSetNotFoundException" => {
+            return Answer::Acknowledged(Acknowledgement::Done);
         }
-    }
+        Effect::DeleteTaskSet { .. } if message.contains("primary taskset") => RefusalClass::Conflict,
+        Effect::CreateTaskSet { .. } if message.contains("maximum limit") => RefusalClass::Conflict,
+        _ if code == "ServiceNotActiveException" => RefusalClass::Conflict,
+        _ => RefusalClass::Permanent,
+    };
+    Answer::Refused { class, message: error.to_string() }
 }
 
 fn start() -> Timestamp {

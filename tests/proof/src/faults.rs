@@ -16,7 +16,7 @@ mod monitors;
 mod ports;
 #[path = "../../core/sim/region.rs"]
 #[allow(dead_code, clippy::expect_used, reason = "shared with the core's tests, which use the rest")]
-mod region;
+pub mod region;
 mod run;
 mod scenarios;
 mod script;

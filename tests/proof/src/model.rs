@@ -24,7 +24,8 @@
 //! ticks of one poll; a healthy owner has a turn in each tick, and a request is refused by its signature after
 //! [`world::SIGNATURE`] ticks: that AWS keeps to this is an assumption. The lease itself is abstract: any replica may
 //! take it at any moment, which is more than the protocol allows; what a former owner had signed may still land.
-//! One read sees the world at one instant; a stale one sees production weights of before the last write.
+//! One read sees the world at one instant; a stale one sees production weights of before the last write, and task
+//! sets that still say `STEADY_STATE`. `agree` compares this world with `pointsman_core::world` on random traces.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
+#[cfg(test)]
+mod agree;
 mod bugs;
 mod config;
 mod digest;

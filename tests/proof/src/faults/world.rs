@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use jiff::Timestamp;
 use pointsman_core::clock::TokioClock;
 use pointsman_core::model::observed::Weights;
-use pointsman_core::model::{Action, Answer, Effect, Facts, Plan, RefusalClass, Seen};
+use pointsman_core::model::{Action, Answer, Effect, Facts, Plan, Seen};
 use pointsman_core::ports::{Clock as _, Remembered, StateWrite, StoreError};
 use pointsman_core::records::{Command, ServiceKey, Span};
 use serde_json::Value;
@@ -214,23 +214,7 @@ impl World {
 
     /// Weights that must still be there are compared, and the owner of a set to be deleted, as the adapters do.
     pub fn objection(&self, plan: &Plan, effect: &Effect) -> Option<Answer> {
-        let refused = |class, message: &str| Some(Answer::Refused { class, message: message.to_owned() });
-        match effect {
-            Effect::SetWeights { route, expect: Some(expect), .. } => {
-                let live = self.look(0, |region, _| region.routes(plan).remove(route));
-                match live {
-                    Some(Seen::Known(Weights::Pair(live))) if live.same_ratio(*expect) => None,
-                    _ => refused(RefusalClass::Conflict, "the live weights are not those that were expected"),
-                }
-            }
-            Effect::DeleteTaskSet { task_set, external_id } => {
-                let service = self.look(0, SmallRegion::service);
-                let set = service.task_sets.iter().find(|set| set.arn == *task_set)?;
-                let ours = set.external_id.as_ref() == Some(external_id);
-                if ours { None } else { refused(RefusalClass::Permanent, "another external id") }
-            }
-            _ => None,
-        }
+        self.look(0, |region, now| region.objection(now, plan, effect))
     }
 
     /// A mutating call reaches the region.

@@ -313,7 +313,8 @@ impl Mind {
     }
 }
 
-fn answer(effect: &Effect, reply: Reply) -> Answer {
+/// What the adapters make of a reply.
+pub fn answer(effect: &Effect, reply: Reply) -> Answer {
     let refused = |class| Answer::Refused { class, message: "no".to_owned() };
     match (reply, effect) {
         (Reply::Done(_), Effect::SetWeights { shares, .. }) => {

@@ -183,9 +183,9 @@ pub fn of_landing(
         }
         Effect::CreateTaskSet { .. } => two_in_a_group(after),
         Effect::DeleteTaskSet { task_set, .. } => {
-            let (set, now) = (before.set(serial_of(task_set))?, after.set(serial_of(task_set))?);
+            let (set, now) = (before.set(serial_of(task_set))?, after.set(serial_of(task_set)));
             // What was refused, or is the repetition of an earlier one, deletes nothing.
-            let deleted = now.draining && !set.draining;
+            let deleted = now.is_none_or(|now| now.draining) && !set.draining;
             deleted.then(|| deleted_rightly(*set, durable, after, flying)).flatten()
         }
         Effect::SetWeights { .. } | Effect::ScaleTaskSet { .. } | Effect::SetPrimary { .. } => None,

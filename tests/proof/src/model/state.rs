@@ -94,7 +94,7 @@ pub enum Kind {
     Duplicate,
     /// AWS refuses: rate limit.
     Refuse,
-    /// A read shows weights as they were before the last write.
+    /// A read shows weights and stability as they were before the last change.
     Stale,
     /// A part of the world cannot be read.
     Unread,
@@ -190,7 +190,7 @@ impl State {
 pub enum Sight {
     /// Everything as it is.
     Clear,
-    /// Routes as they were before the last write.
+    /// Routes as they were before the last write, and an old stability status.
     Stale,
     /// The ECS service cannot be read.
     NoService,

@@ -126,7 +126,8 @@ impl Model {
         if index != OWNER {
             return;
         }
-        if state.world.before != state.world.production
+        let world = &state.world;
+        if (world.before != world.production || world.is_settling())
             && let Some(left) = state.left.spend(Kind::Stale)
         {
             let step = self.turn(&State { left, ..*state }, index, Sight::Stale);
@@ -255,8 +256,8 @@ impl Model {
                 next.replicas[index] = Some(Replica { hand, paused: index != OWNER, ..replica });
                 model.push(out, Action::Send(small(index), fate), next, broken);
             };
-        if !self.expected(state, effect) {
-            send(self, Fate::Done, state.left, state.world, Reply::Conflict, None);
+        if let Some(refused) = state.world.objection(self.mind.effect(effect)) {
+            send(self, Fate::Done, state.left, state.world, refused, None);
             return;
         }
         let (done, reply, mut broken) = self.land(state, effect, Some(index));
@@ -294,15 +295,6 @@ impl Model {
             next.replicas[index] = Some(Replica { paused: true, ..replica });
             self.push(out, Action::Pause, next, None);
         }
-    }
-
-    /// A forward write first looks whether the weights are what its decision saw.
-    fn expected(&self, state: &State, effect: EffectId) -> bool {
-        let Effect::SetWeights { route, expect: Some(expect), .. } = self.mind.effect(effect) else {
-            return true;
-        };
-        let live = if route == "public" { Some(state.world.production) } else { state.world.test };
-        live.is_some_and(|live| super::view::shares(live).same_ratio(*expect))
     }
 
     /// An effect reaches AWS. `from`: whose hand it leaves.
@@ -399,10 +391,9 @@ impl Model {
     fn people(&mut self, state: &State, out: &mut Vec<Step>) {
         if let Some(left) = state.left.spend(Kind::Drift) {
             for to_b in [false, true] {
-                let production = if to_b { 1000 } else { 0 };
-                if state.world.production != production {
-                    let before = state.world.production;
-                    let world = World { production, before, hand: true, ..state.world };
+                if state.world.production != if to_b { 1000 } else { 0 } {
+                    let mut world = World { hand: true, ..state.world };
+                    world.drift(to_b);
                     self.push(out, Action::Drift(to_b), awake(State { world, left, ..*state }), None);
                 }
             }
@@ -448,11 +439,11 @@ impl Model {
         let candidate = self.mind.digest(state.durable).candidate;
         for slot in 0..state.world.sets.len() {
             let mut next = *state;
-            let Some(set) = next.world.sets[slot].as_mut() else { continue };
+            let Some(set) = next.world.sets[slot] else { continue };
             if Some(set.serial) != candidate || set.running == 0 {
                 continue;
             }
-            (set.running, set.sick) = (0, true);
+            next.world.die(set.serial);
             let action = Action::Die(set.serial);
             self.push(out, action, awake(next), None);
         }

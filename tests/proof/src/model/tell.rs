@@ -26,7 +26,7 @@ fn sentence(model: &Model, step: &Step) -> String {
         Action::Turn(index, sight) => {
             let sees = match sight {
                 Sight::Clear => "",
-                Sight::Stale => " (reads weights of before the last write)",
+                Sight::Stale => " (reads weights and stability of before the last change)",
                 Sight::NoService => " (cannot read the service)",
                 Sight::NoRoutes => " (cannot read the routes)",
                 Sight::NoAlarms => " (cannot read the alarms)",

@@ -22,6 +22,8 @@ pub struct View {
     production: u16,
     test: Option<u16>,
     flips: u8,
+    /// Every task set that does not leave says `STEADY_STATE`, as it did before it changed (`aws-facts.md` §1.7).
+    old_status: bool,
     sight: Sight,
 }
 
@@ -34,14 +36,15 @@ impl View {
     /// What of this world can be seen.
     pub fn of(world: &World, sight: Sight) -> Self {
         let production = if sight == Sight::Stale { world.before } else { world.production };
-        // A stale read shows old weights and is otherwise like any other.
+        // A stale read shows old weights and an old stability, and is otherwise like any other.
+        let old_status = sight == Sight::Stale && world.is_settling();
         let sight = if sight == Sight::Stale { Sight::Clear } else { sight };
         let mut sets = world.sets;
         for set in sets.iter_mut().flatten() {
             // Known to the model alone.
             set.sick = false;
         }
-        Self { sets, production, test: world.test, flips: world.flips, sight }
+        Self { sets, production, test: world.test, flips: world.flips, old_status, sight }
     }
 
     /// What the adapters would hand to `decide`.
@@ -94,7 +97,27 @@ impl View {
             status: ServiceStatus::Active,
             external: true,
             desired_count: DESIRED,
-            task_sets: self.sets.iter().flatten().map(|set| task_set(*set)).collect(),
+            task_sets: self.sets.iter().flatten().map(|set| self.task_set(*set)).collect(),
+        }
+    }
+
+    fn task_set(&self, set: Set) -> TaskSet {
+        let (computed, running) = (set.computed(), u32::from(set.running));
+        TaskSet {
+            arn: format!("ts-{}", set.serial),
+            external_id: Some(format!("pm1/proof/U/{}.{}", set.release.0, set.release.1)),
+            revision: Revision { family: "web".to_owned(), number: u32::from(set.revision) },
+            status: match (set.draining, set.primary) {
+                (true, _) => TaskSetStatus::Draining,
+                (false, true) => TaskSetStatus::Primary,
+                (false, false) => TaskSetStatus::Active,
+            },
+            group: Some(if set.in_b { Group::B } else { Group::A }),
+            scale: Percent::from_tenths(set.scale).unwrap_or(Percent::FULL),
+            computed,
+            running,
+            pending: computed.saturating_sub(running),
+            steady: set.is_steady() || (self.old_status && !set.draining),
         }
     }
 
@@ -130,13 +153,12 @@ impl View {
     fn targets(&self, group: Group) -> Targets {
         let mut counted = Targets::default();
         for set in self.sets.iter().flatten().filter(|set| set.in_b == (group == Group::B)) {
-            let running = if set.proved { u32::from(set.running) } else { 0 };
-            if set.draining {
-                counted.draining += set.wanted();
-            } else {
-                counted.healthy += running;
-                counted.initial += set.wanted().saturating_sub(running);
-            }
+            // A task is a target once it runs; what is too much, or all of a set that is deleted, drains.
+            let running = u32::from(set.running);
+            let kept = running.min(set.computed());
+            counted.healthy += u32::from(set.healthy);
+            counted.initial += kept.saturating_sub(u32::from(set.healthy));
+            counted.draining += running - kept;
         }
         counted
     }
@@ -161,26 +183,7 @@ impl View {
     }
 }
 
-fn changed_at(flip: u8) -> Timestamp {
+/// When the alarm changed for the n-th time; 0: before everything.
+pub fn changed_at(flip: u8) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(i64::from(flip))
-}
-
-fn task_set(set: Set) -> TaskSet {
-    let (computed, running) = (set.wanted(), u32::from(set.running));
-    TaskSet {
-        arn: format!("ts-{}", set.serial),
-        external_id: Some(format!("pm1/proof/U/{}.{}", set.release.0, set.release.1)),
-        revision: Revision { family: "web".to_owned(), number: u32::from(set.revision) },
-        status: match (set.draining, set.primary) {
-            (true, _) => TaskSetStatus::Draining,
-            (false, true) => TaskSetStatus::Primary,
-            (false, false) => TaskSetStatus::Active,
-        },
-        group: Some(if set.in_b { Group::B } else { Group::A }),
-        scale: Percent::from_tenths(set.scale).unwrap_or(Percent::FULL),
-        computed,
-        running: running.min(computed),
-        pending: computed.saturating_sub(running),
-        steady: running >= computed,
-    }
 }

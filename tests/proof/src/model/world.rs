@@ -1,6 +1,6 @@
 //! The world in small integers: task sets, weights, an alarm, and requests that are still on their way.
 //!
-//! It answers the seven mutating operations as the pure region does (`agree` compares the two), and nothing that
+//! It answers the seven mutating operations as the pure region does (the tests in `agree` compare the two), and nothing that
 //! only a person reads is kept.
 
 use pointsman_core::model::Effect;
@@ -8,8 +8,8 @@ use pointsman_core::records::{Group, Percent};
 
 /// `desiredCount` of the one service.
 pub const DESIRED: u32 = 4;
-/// Task sets that can exist at a time; more would be a violation of its own.
-pub const SETS: usize = 4;
+/// Task sets that can exist at a time, those that drain included (`aws-facts.md` §1.4).
+pub const SETS: usize = 5;
 /// Requests that can be on their way at a time.
 pub const MAILS: usize = 2;
 /// After this many ticks AWS refuses a request by its signature (`reliability.md` §0.4).
@@ -34,8 +34,10 @@ pub struct Set {
     pub in_b: bool,
     /// In tenths of a percent.
     pub scale: u16,
-    /// Running tasks; healthy ones too, once `proved`.
+    /// Running tasks, those that are being stopped included.
     pub running: u8,
+    /// Of those that shall run: how many pass their health checks.
+    pub healthy: u8,
     /// No task of it ever passes its health checks again.
     pub sick: bool,
     /// Its targets were all healthy once.
@@ -50,6 +52,17 @@ impl Set {
     /// How many tasks there should be.
     pub fn wanted(self) -> u32 {
         Percent::from_tenths(self.scale).map_or(0, |scale| scale.of(DESIRED))
+    }
+
+    /// computedDesiredCount: nothing is wanted of a set that drains.
+    pub fn computed(self) -> u32 {
+        if self.draining { 0 } else { self.wanted() }
+    }
+
+    /// The conditions of `STEADY_STATE` (`aws-facts.md` §1.7): what should run does, and all of it is healthy.
+    pub fn is_steady(self) -> bool {
+        let (running, healthy) = (u32::from(self.running), u32::from(self.healthy));
+        !self.draining && running == self.wanted() && healthy == running
     }
 }
 
@@ -69,7 +82,7 @@ pub enum Reply {
     Done(u8),
     /// Not done: rate limit.
     Throttled,
-    /// Not done: the weights are not what the caller thought.
+    /// Not done: something is not what the caller thought, and may be so later.
     Conflict,
     /// Not done: AWS will not do this.
     Permanent,
@@ -128,11 +141,34 @@ impl World {
         self.sets().find(|set| set.serial == serial)
     }
 
+    /// Whether the stability of some set is about to change, so that an old one can be read.
+    pub fn is_settling(&self) -> bool {
+        self.sets().any(|set| !set.draining && !set.is_steady())
+    }
+
     fn set_mut(&mut self, serial: u8) -> Option<&mut Set> {
         self.sets.iter_mut().flatten().find(|set| set.serial == serial)
     }
 
-    /// Carries out one effect, as AWS would. It is absolute: doing it twice is doing it once.
+    /// What the adapters see before they send: weights that are not those that were expected, or a set to be deleted
+    /// that is somebody else's.
+    pub fn objection(&self, effect: &Effect) -> Option<Reply> {
+        match effect {
+            Effect::SetWeights { route, expect: Some(expect), .. } => {
+                let live = if route == "public" { Some(self.production) } else { self.test };
+                let same = live.is_some_and(|live| super::view::shares(live).same_ratio(*expect));
+                (!same).then_some(Reply::Conflict)
+            }
+            Effect::DeleteTaskSet { task_set, external_id } => {
+                let set = self.set(serial_of(task_set))?;
+                (set.release != release_of(external_id)).then_some(Reply::Permanent)
+            }
+            _ => None,
+        }
+    }
+
+    /// Carries out one effect, as AWS would, with the classes of refusal that `src/aws/error/table.rs` reads out of
+    /// its errors. It is absolute: doing it twice is doing it once.
     pub fn carry_out(&mut self, effect: &Effect) -> Reply {
         match effect {
             Effect::SetWeights { route, shares, .. } => {
@@ -152,30 +188,24 @@ impl World {
             Effect::ScaleTaskSet { task_set, scale } => match self.set_mut(serial_of(task_set)) {
                 Some(set) if !set.draining => {
                     set.scale = scale.tenths();
+                    set.healthy = set.healthy.min(small(set.wanted()));
                     Reply::Done(0)
                 }
-                Some(_) => Reply::Permanent,
-                None => Reply::Done(0),
+                _ => Reply::Permanent,
             },
-            Effect::DeleteTaskSet { task_set, .. } => match self.set_mut(serial_of(task_set)) {
-                Some(set) if set.primary => Reply::Permanent,
-                Some(set) => {
-                    set.draining = true;
-                    Reply::Done(0)
-                }
-                None => Reply::Done(0),
-            },
+            Effect::DeleteTaskSet { task_set, .. } => self.delete(serial_of(task_set)),
             Effect::SetPrimary { task_set } => self.set_primary(serial_of(task_set)),
         }
     }
 
-    /// The same client token gives the same set, as long as it is there.
+    /// The same client token gives the same set, as long as it is there, and is refused for another one.
     fn create(&mut self, in_b: bool, revision: u8, scale: u16, release: (u8, u8)) -> Reply {
         if let Some(set) = self.sets().find(|set| set.release == release) {
-            return Reply::Done(set.serial);
+            let same = set.in_b == in_b && set.revision == revision;
+            return if same { Reply::Done(set.serial) } else { Reply::Permanent };
         }
         let serial = self.next;
-        let Some(free) = self.sets.iter_mut().find(|slot| slot.is_none()) else { return Reply::Permanent };
+        let Some(free) = self.sets.iter_mut().find(|slot| slot.is_none()) else { return Reply::Conflict };
         *free = Some(Set {
             serial,
             release,
@@ -183,6 +213,7 @@ impl World {
             in_b,
             scale,
             running: 0,
+            healthy: 0,
             sick: revision == SICK,
             proved: false,
             primary: false,
@@ -192,14 +223,43 @@ impl World {
         Reply::Done(serial)
     }
 
+    /// Gone is what a deletion is for. A set without running tasks has nothing to wait for.
+    fn delete(&mut self, serial: u8) -> Reply {
+        match self.set_mut(serial) {
+            Some(set) if set.primary => return Reply::Conflict,
+            Some(set) if set.running > 0 => (set.draining, set.healthy) = (true, 0),
+            Some(_) => {
+                for slot in &mut self.sets {
+                    *slot = slot.filter(|set| set.serial != serial);
+                }
+                self.pack();
+            }
+            None => {}
+        }
+        Reply::Done(0)
+    }
+
     fn set_primary(&mut self, serial: u8) -> Reply {
         if !self.sets().any(|set| set.serial == serial && !set.draining) {
-            return if self.set(serial).is_some() { Reply::Permanent } else { Reply::Done(0) };
+            return Reply::Permanent;
         }
         for set in self.sets.iter_mut().flatten() {
             set.primary = set.serial == serial;
         }
         Reply::Done(0)
+    }
+
+    /// A person moves all production weight.
+    pub fn drift(&mut self, to_b: bool) {
+        self.before = self.production;
+        self.production = if to_b { 1000 } else { 0 };
+    }
+
+    /// All tasks of a set die, and none of it ever passes its health checks again.
+    pub fn die(&mut self, serial: u8) {
+        if let Some(set) = self.set_mut(serial) {
+            (set.running, set.healthy, set.sick) = (0, 0, true);
+        }
     }
 
     /// One tick: tasks start or are gone, requests grow old.
@@ -210,8 +270,9 @@ impl World {
                 *slot = None;
             } else if !set.sick {
                 // Tasks run first, and pass their health checks a tick later.
-                let wanted = u8::try_from(set.wanted()).unwrap_or(u8::MAX);
-                set.proved |= set.running == wanted;
+                let wanted = small(set.wanted());
+                set.healthy = set.running.min(wanted);
+                set.proved |= wanted > 0 && set.healthy == wanted;
                 set.running = wanted;
             }
         }
@@ -244,6 +305,10 @@ impl World {
         self.mail.sort_unstable_by_key(|slot| std::cmp::Reverse(*slot));
         mail
     }
+}
+
+fn small(number: u32) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
 }
 
 /// `ts-3` is 3.

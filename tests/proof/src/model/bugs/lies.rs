@@ -7,6 +7,7 @@ use pointsman_core::model::observed::{AlarmState, Observed, Targets, Weights};
 use pointsman_core::model::{Facts, Resource, Seen};
 use pointsman_core::records::{Percent, Span};
 
+use super::super::world::DESIRED;
 use super::decisions::GROUPS;
 
 /// Decides on other facts.
@@ -150,7 +151,7 @@ pub(super) fn running_is_healthy(input: &Input<'_>) -> Decision {
         }
         for seen in observed.extra.targets.values_mut() {
             if let Seen::Known(targets) = seen {
-                (targets.healthy, targets.initial) = (targets.healthy + targets.initial, 0);
+                (targets.healthy, targets.initial) = (targets.total().max(DESIRED), 0);
             }
         }
     })
