@@ -18,7 +18,7 @@
 //!
 //! **Whether it can fail.** [`bugs`] breaks the design in many ways; each must give a counterexample.
 //!
-//! **What is abstracted, and therefore not proved here.** One service: isolation and claims are tested elsewhere. One
+//! **What is abstracted, and therefore not proved here.** One service: `two` has another beside it. One
 //! production route: the order among several is not. One alarm that watches the service, never `INSUFFICIENT_DATA`.
 //! desiredCount stays 4. Pauses, stickiness, `suspend` and break-glass are left to the property tests. Time moves in
 //! ticks of one poll; a healthy owner has a turn in each tick, and a request is refused by its signature after
@@ -46,6 +46,7 @@ mod search;
 mod state;
 mod steps;
 mod tell;
+mod two;
 mod view;
 mod world;
 
@@ -62,7 +63,7 @@ pub struct Args {
     /// The larger budgets instead.
     #[arg(long)]
     long: bool,
-    /// Only this configuration.
+    /// Only this configuration; `two` is the one with two services.
     #[arg(long, value_name = "NAME")]
     config: Option<String>,
     /// Only the seeded bugs.
@@ -83,12 +84,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let bug = bug.with_context(|| format!("no such bug; there are {}", tell::bug_names()))?;
         return Ok(if caught(bug, true)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
+    if args.config.as_deref() == Some("two") {
+        return Ok(if two::run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let mut fine = true;
     if !args.bugs {
         fine &= configurations(args)?;
     }
     if args.bugs || (!args.long && args.config.is_none()) {
         fine &= all_bugs()?;
+    }
+    if !args.bugs && !args.long && args.config.is_none() {
+        fine &= two::run()?;
     }
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
