@@ -115,7 +115,7 @@ pub const BUGS: &[Bug] = &[
     ),
     decides("back-unverified", "MC1-alarm", "one attempt at writing back is enough", lies::back_unverified),
     decides("primary-kept", "MC1-alarm", "PRIMARY is only a label", decisions::primary_kept),
-    decides("gate-skipped", "MC1", "the first step is so small that it needs no gate", lies::gate_skipped),
+    decides("gate-skipped", "plain", "the first step is so small that it needs no gate", lies::gate_skipped),
     decides(
         "running-is-healthy",
         "plain",

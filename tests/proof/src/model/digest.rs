@@ -29,6 +29,8 @@ pub struct Digest {
     pub release: Option<(u8, u8)>,
     /// It goes back.
     pub latched: Option<LatchCause>,
+    /// It passed its gate.
+    pub gated: bool,
     /// It may have production weight.
     pub exposed: bool,
     /// An abort was obeyed.
@@ -78,6 +80,7 @@ impl Digest {
             tombs,
             release: release.map(|release| id(release.id.generation, release.id.attempt)),
             latched: release.and_then(|release| release.latch.as_ref()).map(|latch| latch.cause),
+            gated: release.is_some_and(|release| release.progress.gate_passed),
             exposed: release.is_some_and(|release| release.progress.exposed),
             aborting: facts.answers.iter().any(|it| it.verb == Verb::Abort && it.reason == "going back"),
             pending: facts.pending.is_some(),

@@ -123,10 +123,14 @@ pub fn of_settling(before: &Facts, after: &Facts, effect: &Effect, reply: Reply)
     forgotten.then(|| Broken::new(S21, format!("{effect} may still land, and that was forgotten")))
 }
 
-/// Judges a turn by what was to be seen: an alarm turns a release around at once, and a release that went back is over
-/// only when its traffic is back.
+/// Judges a turn by what was to be seen: a gate is passed by a candidate that was healthy, an alarm turns a release
+/// around at once, and a release that went back is over only when its traffic is back.
 pub fn of_turn(state: &State, before: &Digest, after: &Digest, sight: Sight) -> Option<Broken> {
     let release = before.release?;
+    let healthy = after.candidate.and_then(|serial| state.world.set(serial)).is_some_and(|set| set.proved);
+    if !before.gated && after.gated && !healthy {
+        return Some(Broken::new(S1, "the gate is passed, and the candidate was never healthy"));
+    }
     let over = after.release != Some(release);
     let won = over && before.candidate.is_some() && after.stable == before.candidate;
     let (unlatched, not_first) = (before.latched.is_none(), before.stable.is_some());
