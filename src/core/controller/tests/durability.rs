@@ -1,6 +1,6 @@
 //! What is durable before what is done, and when nothing is worth a write.
 
-use super::support::*;
+use super::support::{Bench, IDLE, POLL, act, act_once, decision, script, shift, unavailable, wait};
 use super::*;
 
 #[tokio::test(start_paused = true)]

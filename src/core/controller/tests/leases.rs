@@ -1,6 +1,8 @@
 //! Nothing without the right to it.
 
-use super::support::*;
+use super::support::{
+    Bench, Fake, OPERATION, Running, act_once, decision, permit, script, secs, start, wait,
+};
 use super::*;
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! What stops a service and nobody else: a second opinion that objects, a panic.
 
-use super::support::*;
+use super::support::{Bench, Fake, act_once, script, secs, start, wait};
 use super::*;
 
 /// A second opinion that objects to everything.

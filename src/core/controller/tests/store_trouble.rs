@@ -1,6 +1,6 @@
 //! The table of `controller/response.rs`, held to the loop cell by cell: call × class × phase, each once and lasting.
 
-use super::support::*;
+use super::support::{Bench, POLL, TableTrouble, act, key, script, shift, unavailable, wait};
 use super::*;
 use crate::decide::response::Phase as Standing;
 use crate::model::facts::{Cleanup, Latch, Retained, Stage};

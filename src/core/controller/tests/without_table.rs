@@ -1,6 +1,6 @@
 //! A way back while the state table cannot be reached.
 
-use super::support::*;
+use super::support::{Fake, Running, script, secs, start, wait};
 use super::*;
 
 /// A release of `team/web` at 10 % and 50 % whose alarm burns, known to a running loop; then the table is gone.

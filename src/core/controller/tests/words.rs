@@ -1,6 +1,6 @@
 //! What is said, and that it is said once.
 
-use super::support::*;
+use super::support::{shift, wait};
 use super::*;
 
 #[test]

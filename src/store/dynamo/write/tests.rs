@@ -204,6 +204,12 @@ pub(in crate::store) fn full(size: &Longest) -> Facts {
             idle_reads: 1,
         },
         halted: Some(Halt { reason: HaltReason::DriftFight, detail: "d".repeat(512) }),
+        late: routes
+            .iter()
+            .cycle()
+            .take(KEPT)
+            .map(|route| LateWrite { route: route.clone(), shares, age: Span::from_mins(15), landed: true })
+            .collect(),
         last: Some(Ended {
             release: id,
             identity,
