@@ -88,6 +88,9 @@ pub enum Bug {
     ReadEqualsDone,
 }
 
+/// Spoils a decision.
+pub type Forge = Box<dyn Fn(&mut Decision)>;
+
 /// One service, its memory and its world.
 pub struct Sim {
     pub region: SmallRegion,
@@ -118,7 +121,7 @@ pub struct Sim {
     /// What somebody else did to the world that the region has no call for.
     pub hand: Option<fn(&mut Observed)>,
     /// What a decision that nobody would make says otherwise.
-    pub forge: Option<Box<dyn Fn(&mut Decision)>>,
+    pub forge: Option<Forge>,
     /// What preflight sees otherwise than it is.
     pub twist: Option<fn(&mut Observed)>,
     /// A claim that another service holds.
