@@ -171,7 +171,6 @@ pub(in crate::store) fn full(size: &Longest) -> Facts {
             .iter()
             .map(|route| (route.clone(), Acknowledged { shares, epoch: u64::MAX }))
             .collect(),
-        late: vec![LateWrite { route: "r".repeat(63), shares, age: Span::from_mins(15), landed: true }; KEPT],
         tombstones: vec![task_set; KEPT],
         quarantined: vec![
             Quarantined {
