@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod faults;
 mod model;
+mod search;
 
 /// Model checking and fault injection of the shipped code.
 #[derive(Debug, Parser)]

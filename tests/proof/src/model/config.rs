@@ -2,8 +2,9 @@
 
 use pointsman_core::records::command::Verb;
 
-use super::state::{Budget, KINDS, Kind};
+use super::state::{KINDS, Kind};
 use super::world::SICK;
+use crate::search::Budget;
 
 /// One bounded world.
 #[derive(Clone, Copy, Debug)]
@@ -39,12 +40,8 @@ impl Config {
     }
 
     /// The budgets at the beginning.
-    pub fn budget(&self) -> Budget {
-        let mut each = [0; KINDS.len()];
-        for (kind, budget) in self.each {
-            each[*kind as usize] = *budget;
-        }
-        Budget { each, all: self.all }
+    pub fn budget(&self) -> Budget<{ KINDS.len() }> {
+        Budget::of(self.each, self.all)
     }
 }
 

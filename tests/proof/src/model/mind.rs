@@ -21,13 +21,11 @@ use super::config::Config;
 use super::digest::Digest;
 use super::normal::normalise;
 use super::plan::{self, TICK};
-use super::properties::{self, Broken};
+use super::properties;
 use super::state::{FactsId, NeedsId};
 use super::view::View;
 use super::world::{EffectId, Reply};
-
-/// A number for a broken property.
-pub type BrokenId = u16;
+use crate::search::{Broken, BrokenId};
 
 /// Everything a decision depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,6 +3,7 @@
 use pointsman_core::records::command::Verb;
 
 use super::world::{EffectId, Reply, World};
+use crate::search::{Budget, Kinds};
 
 /// A number for facts; `Mind` knows what they are.
 pub type FactsId = u32;
@@ -127,26 +128,9 @@ pub const KINDS: [Kind; 13] = [
     Kind::Die,
 ];
 
-/// What is left of each budget, and of all together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Budget {
-    /// In the order of [`KINDS`].
-    pub each: [u8; KINDS.len()],
-    /// Of all kinds together.
-    pub all: u8,
-}
-
-impl Budget {
-    /// The budget after one more of `kind`, when there is any.
-    pub fn spend(mut self, kind: Kind) -> Option<Self> {
-        let left = &mut self.each[kind as usize];
-        *left = left.checked_sub(1)?;
-        self.all = self.all.checked_sub(1)?;
-        if self.all == 0 {
-            // What cannot be spent any more does not tell states apart.
-            self.each = [0; KINDS.len()];
-        }
-        Some(self)
+impl Kinds for Kind {
+    fn place(self) -> usize {
+        self as usize
     }
 }
 
@@ -166,7 +150,7 @@ pub struct State {
     /// A command in the table, with the release that it names.
     pub order: Option<(Verb, (u8, u8))>,
     /// Faults left.
-    pub left: Budget,
+    pub left: Budget<{ KINDS.len() }>,
 }
 
 impl State {
@@ -246,4 +230,33 @@ pub enum Action {
     Order(Verb),
     /// All tasks of a set die.
     Die(u8),
+}
+
+/// The name under which a step is counted.
+pub fn kind(action: Action) -> &'static str {
+    match action {
+        Action::Turn(0, Sight::Clear) => "turn",
+        Action::Turn(_, Sight::Clear) => "late pass",
+        Action::Turn(_, Sight::Stale) => "stale read",
+        Action::Turn(..) => "unread",
+        Action::Send(0, Fate::Done) => "effect",
+        Action::Send(_, Fate::Done) => "late send",
+        Action::Send(_, Fate::AnswerLost) => "answer lost",
+        Action::Send(_, Fate::CallLost) => "call lost",
+        Action::Send(_, Fate::Late) => "delayed",
+        Action::Send(_, Fate::Twice) => "duplicated",
+        Action::Send(_, Fate::Throttled) => "refused",
+        Action::Settle(0) => "settle",
+        Action::Settle(_) => "late settle",
+        Action::Crash(..) => "crash",
+        Action::TakeOver(_) => "take-over",
+        Action::Pause => "pause",
+        Action::Land(_) => "landing",
+        Action::Tick => "tick",
+        Action::Drift(_) => "drift",
+        Action::Flip => "alarm",
+        Action::Edit(_) => "edit",
+        Action::Order(_) => "command",
+        Action::Die(_) => "tasks die",
+    }
 }

@@ -5,22 +5,15 @@ use pointsman_core::model::effect::Shares;
 use pointsman_core::records::Group;
 
 use super::config::Config;
-use super::mind::{BrokenId, Mind, Move, Question};
-use super::properties::{self, Broken};
-use super::state::{Action, Fate, Hand, Kind, REPLICAS, Replica, Sight, State};
+use super::mind::{Mind, Move, Question};
+use super::properties;
+use super::state::{Action, Fate, Hand, Kind, REPLICAS, Replica, Sight, State, kind};
 use super::view::View;
 use super::world::{EffectId, Reply, SIGNATURE, World};
+use crate::search::{self, Broken, BrokenId, Budget, System};
 
-/// One step.
-#[derive(Clone, Copy, Debug)]
-pub struct Step {
-    /// What happens.
-    pub action: Action,
-    /// What is then.
-    pub state: State,
-    /// A property that it breaks.
-    pub broken: Option<BrokenId>,
-}
+/// One step of the model.
+pub type Step = search::Step<State, Action>;
 
 /// The model: a configuration, and the shipped code behind numbers.
 pub struct Model {
@@ -32,22 +25,11 @@ pub struct Model {
 
 const OWNER: usize = 0;
 
-impl Model {
-    /// Where everything begins: nothing is recorded, nothing serves.
-    pub fn empty(&self) -> State {
-        State {
-            durable: 0,
-            replicas: [Some(Replica::fresh(1)), None, None],
-            epoch: 1,
-            world: World::empty(self.config.test_route),
-            desired: Some(1),
-            order: None,
-            left: super::state::Budget { each: [0; super::state::KINDS.len()], all: 0 },
-        }
-    }
+impl System for Model {
+    type State = State;
+    type Action = Action;
 
-    /// The one thing that happens when nothing goes wrong and nobody acts. Every state has it.
-    pub fn fair(state: &State) -> Action {
+    fn fair(&self, state: &State) -> Action {
         let late = |hand: Hand| matches!(hand, Hand::Answered { .. });
         for index in 1..REPLICAS {
             if state.replicas[index].is_some_and(|replica| late(replica.hand)) {
@@ -63,8 +45,7 @@ impl Model {
         }
     }
 
-    /// Every step out of a state.
-    pub fn steps(&mut self, state: &State, out: &mut Vec<Step>) {
+    fn steps(&mut self, state: &State, out: &mut Vec<Step>) {
         out.clear();
         for index in 0..REPLICAS {
             if let Some(replica) = state.replicas[index] {
@@ -79,6 +60,42 @@ impl Model {
         self.requests(state, out);
         self.take_over(state, out);
         self.people(state, out);
+    }
+
+    /// It may hold no effect, and what stands there must be right.
+    fn at_rest(&mut self, circle: &[State]) -> Option<(usize, BrokenId)> {
+        circle.iter().enumerate().find_map(|(at, state)| {
+            let busy = state.owner().hand != Hand::Empty;
+            let wrong = if busy {
+                Some(Broken::new(properties::REST, "the same effect is repeated for ever"))
+            } else {
+                properties::at_rest(state, self.mind.digest(state.durable))
+            };
+            Some((at, self.mind.note(wrong)?))
+        })
+    }
+
+    fn kind(action: Action) -> &'static str {
+        kind(action)
+    }
+
+    fn is_tick(action: Action) -> bool {
+        action == Action::Tick
+    }
+}
+
+impl Model {
+    /// Where everything begins: nothing is recorded, nothing serves.
+    pub fn empty(&self) -> State {
+        State {
+            durable: 0,
+            replicas: [Some(Replica::fresh(1)), None, None],
+            epoch: 1,
+            world: World::empty(self.config.test_route),
+            desired: Some(1),
+            order: None,
+            left: Budget::NOTHING,
+        }
     }
 
     fn push(&mut self, out: &mut Vec<Step>, action: Action, mut state: State, broken: Option<BrokenId>) {

@@ -1,12 +1,12 @@
 //! A path as sentences: what happens, and what is then.
 
 use super::bugs::BUGS;
-use super::search::{Found, kind};
-use super::state::{Action, Fate, Hand, Sight, State};
+use super::state::{Action, Fate, Hand, Sight, State, kind};
 use super::steps::{Model, Step};
+use crate::search::{Found, FoundIn};
 
 /// Prints what was found, step by step.
-pub fn found(model: &Model, found: &Found) {
+pub fn found(model: &Model, found: &FoundIn<Model>) {
     let Found::Broken { broken, path } = found else { return };
     let why = model.mind.why(*broken);
     println!("    {}: {}", why.property, why.detail);
