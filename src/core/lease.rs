@@ -49,7 +49,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::records::Span;
 
-pub use replica::Replica;
+pub use replica::{Number, Replica};
 pub use shard::{Shard, ShardCount};
 
 /// Shards that one replica takes, or gives up, after one look: many that start together must not storm the table,

@@ -1,6 +1,10 @@
 //! One replica's decisions, without input or output: what to do next, and what an answer means.
 
+mod numbers;
+
 use std::collections::{BTreeMap, VecDeque};
+
+pub use numbers::Number;
 
 use super::{Claim, LeaseTiming, Look, MOVES, Shard, ShardCount, Step, Written};
 
