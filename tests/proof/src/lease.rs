@@ -29,7 +29,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 mod bugs;
 mod config;
@@ -42,13 +42,13 @@ mod table;
 mod tell;
 
 use bugs::{BUGS, Bug};
-use config::Config;
+use config::{Config, From};
 use mind::Mind;
-use state::State;
+use state::{Action, State};
 use steps::Model;
 use table::Name;
 
-use crate::search::{self, Found, FoundIn, MOST_STATES, Reached, Rest};
+use crate::search::{self, Found, FoundIn, MOST_STATES, Reached, Rest, System as _};
 
 /// How much of it. Without arguments: what runs with every change.
 #[derive(Debug, clap::Args)]
@@ -156,10 +156,33 @@ fn explore(config: &Config, bug: Option<&Bug>) -> anyhow::Result<(Model, Reached
     let mut mind = Mind::new(bug.map(|bug| bug.flaw));
     // An absent process is told as the first one that could be.
     mind.begin(Name::new(0, 0), 0, config.counts[0]);
-    let mut model = Model { config: *config, mind };
-    let start = model.empty();
+    let mut model = Model { config: *config, mind, start: None };
+    let start = start(&mut model)?;
+    model.start = Some(start);
     let (reached, found) = search::explore(&mut model, start, MOST_STATES)?;
     Ok((model, reached, found))
+}
+
+/// Where a configuration begins.
+fn start(model: &mut Model) -> anyhow::Result<State> {
+    let mut state = model.empty();
+    let alone = model.config.faults == From::OneAlone;
+    if !alone && model.config.faults != From::OneRest {
+        return Ok(state);
+    }
+    let mut steps = Vec::new();
+    for _ in 0..1000 {
+        if model.is_settled(&state, if alone { 1 } else { model.config.places() }) {
+            return Ok(State { foul: true, left: model.budget(), ..state });
+        }
+        model.steps(&state, &mut steps);
+        let fair = model.fair(&state);
+        let starts = steps.iter().find(|step| matches!(step.action, Action::Start(_)) && !alone);
+        let step =
+            starts.or_else(|| steps.iter().find(|step| step.action == fair)).context("no fair step")?;
+        state = step.state;
+    }
+    bail!("the processes do not come to rest: {state:?}")
 }
 
 // --- the seeded bugs

@@ -8,6 +8,10 @@
 //! lost, delayed, duplicated or refused; reads may be stale or fail; people move weights, edit and delete the record,
 //! write commands; the alarm comes and goes; tasks die.
 //!
+//! **Without the table.** The owner may be cut off from the table for any time while its lease runs out ([`lapsed`]): then
+//! it does what the shipped emergency code allows ([`emergency`]), beside another owner or none, until the table
+//! answers and it records what it did.
+//!
 //! **How.** Plain breadth first ([`crate::search`]), so a counterexample is a shortest one. Both functions are pure, so each
 //! different question is asked once ([`mind`]) and a state is some dozens of bytes ([`state`]). Facts that lead to
 //! the same decisions for ever are made equal ([`normal`] says why this is sound).
@@ -35,6 +39,8 @@ use anyhow::{Context, bail, ensure};
 mod bugs;
 mod config;
 mod digest;
+mod emergency;
+mod lapsed;
 mod mind;
 mod normal;
 mod plan;

@@ -18,6 +18,8 @@ pub enum Flaw {
     LeavesAtOnce,
     BeatRevives,
     NobodyJoins,
+    JoinsAgain,
+    JoinIsRepeated,
     SameEpoch,
     TakesBlindly,
     NoMargin,
@@ -44,8 +46,8 @@ const fn bug(name: &'static str, config: &'static str, flaw: Flaw, thought: &'st
 
 /// All of them.
 pub const BUGS: &[Bug] = &[
-    bug("bury-early", "one-twice", Flaw::BuriesEarly, "who misses a beat is dead"),
-    bug("bury-blindly", "one-twice", Flaw::BuriesBlindly, "a member that was found dead stays dead"),
+    bug("bury-early", "pairs", Flaw::BuriesEarly, "who misses a beat is dead"),
+    bug("bury-blindly", "pairs", Flaw::BuriesBlindly, "a member that was found dead stays dead"),
     bug("never-bury", "one", Flaw::NeverBuries, "whoever dies takes the member item along"),
     bug("members-first", "one", Flaw::MembersFirst, "the parts of a look may be read in any order"),
     bug(
@@ -54,12 +56,7 @@ pub const BUGS: &[Bug] = &[
         Flaw::CountsFromAnswer,
         "a beat gives a whole time to live from its answer",
     ),
-    bug(
-        "count-from-look",
-        "one-twice",
-        Flaw::CountsFromLook,
-        "a beat stands still from when the look was sent",
-    ),
+    bug("count-from-look", "pairs", Flaw::CountsFromLook, "a beat stands still from when the look was sent"),
     bug(
         "lost-take-is-ours",
         "one",
@@ -71,9 +68,11 @@ pub const BUGS: &[Bug] = &[
     bug("leave-at-once", "one", Flaw::LeavesAtOnce, "who stops may go before what runs has ended"),
     bug("beat-revives", "one", Flaw::BeatRevives, "a beat without an item makes one"),
     bug("nobody-joins", "plain", Flaw::NobodyJoins, "who holds a shard needs no member item"),
-    bug("same-epoch", "plain", Flaw::SameEpoch, "a shard that changes hands keeps its epoch"),
+    bug("join-again", "late", Flaw::JoinsAgain, "a join whose answer was lost is sent again"),
+    bug("join-is-repeated", "late", Flaw::JoinIsRepeated, "the client may repeat any write by itself"),
+    bug("same-epoch", "one", Flaw::SameEpoch, "a shard that changes hands keeps its epoch"),
     bug("take-blindly", "one", Flaw::TakesBlindly, "what was free a moment ago is free"),
-    bug("no-margin", "one-twice", Flaw::NoMargin, "all clocks run alike"),
+    bug("no-margin", "pairs", Flaw::NoMargin, "all clocks run alike"),
     bug("clocks-apart", "one", Flaw::ClocksApart, "a clock may be as slow as it likes"),
     bug("sees-one-count", "counts", Flaw::SeesOneCount, "the others surely go by our count"),
 ];

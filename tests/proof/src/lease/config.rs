@@ -2,6 +2,19 @@
 
 use super::state::{Kind, PLACES};
 
+/// From when on faults happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// From the beginning, when there is neither process nor item.
+    Nothing,
+    /// From when every process runs and has its share, on whatever way it came to that.
+    AnyRest,
+    /// From when all processes, started at once, have their share.
+    OneRest,
+    /// From when the first process owns everything, and the others may come.
+    OneAlone,
+}
+
 /// One bounded world.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -11,8 +24,8 @@ pub struct Config {
     pub about: &'static str,
     /// The number of shards by which each process goes; 0: there is no such process.
     pub counts: [u8; PLACES],
-    /// Faults happen only once every process runs and has its share; otherwise from the very beginning.
-    pub settled: bool,
+    /// From when on faults happen.
+    pub faults: From,
     /// Faults and acts, each with its budget.
     pub each: &'static [(Kind, u8)],
     /// All of them together.
@@ -45,6 +58,11 @@ const ANY: &[(Kind, u8)] = &[
     (Slow, 2),
     (Slip, 1),
 ];
+/// What takes no time by itself.
+const ABRUPT: &[(Kind, u8)] =
+    &[(Crash, 1), (Pause, 2), (Lost, 1), (Unheard, 1), (Late, 2), (Twice, 2), (Slip, 1)];
+/// What takes time.
+const SLOW: &[(Kind, u8)] = &[(Pause, 1), (Slow, 2), (Slip, 1)];
 /// Writes that land late, and a process that is stopped meanwhile.
 const LATE: &[(Kind, u8)] = &[(Pause, 1), (Late, 2), (Twice, 1)];
 
@@ -52,7 +70,7 @@ const PLAIN: Config = Config {
     name: "plain",
     about: "two processes, one shard, no fault",
     counts: [1, 1, 0],
-    settled: false,
+    faults: From::Nothing,
     each: &[],
     all: 0,
 };
@@ -62,16 +80,26 @@ pub const CI: &[Config] = &[
     PLAIN,
     Config { name: "one", about: "one shard; any fault", each: ANY, all: 1, ..PLAIN },
     Config {
-        name: "one-twice",
-        about: "one shard; when all is in order, any two faults",
-        settled: true,
-        each: ANY,
+        name: "pairs",
+        about: "one shard; when all is in order, any two faults but slow calls and leaving",
+        faults: From::OneRest,
+        each: ABRUPT,
+        all: 2,
+        ..PLAIN
+    },
+    Config {
+        name: "slow",
+        about: "one shard; when all is in order, slow calls, a slow clock and a pause, two in all",
+        faults: From::OneRest,
+        each: SLOW,
         all: 2,
         ..PLAIN
     },
     Config {
         name: "late",
-        about: "one shard; late writes and a pause, three in all",
+        about: "two shards, and one joins; late writes and a pause, three in all",
+        counts: [2, 2, 0],
+        faults: From::OneAlone,
         each: LATE,
         all: 3,
         ..PLAIN
@@ -90,19 +118,34 @@ pub const CI: &[Config] = &[
 /// The larger budgets.
 pub const LONG: &[Config] = &[
     Config {
+        name: "pairs-long",
+        about: "one shard; when all is in order, any two faults",
+        faults: From::OneRest,
+        each: ANY,
+        all: 2,
+        ..PLAIN
+    },
+    Config {
         name: "one-long",
         about: "one shard; when all is in order, any three faults",
-        settled: true,
+        faults: From::OneRest,
         each: ANY,
         all: 3,
         ..PLAIN
     },
-    Config { name: "one-fresh", about: "one shard; any two faults", each: ANY, all: 2, ..PLAIN },
+    Config {
+        name: "one-rests",
+        about: "one shard; when all is in order on any way, any two faults",
+        faults: From::AnyRest,
+        each: ANY,
+        all: 2,
+        ..PLAIN
+    },
     Config {
         name: "two-long",
         about: "two shards; when all is in order, any two faults",
         counts: [2, 2, 0],
-        settled: true,
+        faults: From::OneRest,
         each: ANY,
         all: 2,
         ..PLAIN
@@ -111,7 +154,7 @@ pub const LONG: &[Config] = &[
         name: "three",
         about: "three processes, two shards; when all is in order, any fault",
         counts: [2, 2, 2],
-        settled: true,
+        faults: From::OneRest,
         each: ANY,
         all: 1,
         ..PLAIN

@@ -11,7 +11,8 @@
 //! are writes on their way. So beats from [`FEW`] on can never be met from below: their order is all that matters,
 //! and a floor of at least [`FEW`] is as good as [`FEW`].
 //!
-//! The test walks both forms side by side.
+//! The test walks both forms side by side. (A name joins once, so that a removed member never comes back in the shipped
+//! protocol; seeded bugs make it.)
 
 use pointsman_core::lease::{LeaseTiming, Number, Replica};
 
@@ -156,5 +157,96 @@ fn rename(state: &mut State, mind: &mut Mind, ranks: &[(Name, u8, u8)]) {
                 process.replica = mind.after(process.replica, Event::Beat { of, from, to });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_core::lease::{Look, Member, Owner, ShardCount, Step, Written};
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::super::mind::TIMING;
+    use super::*;
+
+    /// What is done next, without the time that is left to wait: a tick at a time is waited anyway.
+    fn essence(step: &Step) -> Step {
+        match step {
+            Step::Wait { .. } => Step::Wait { ms: 1 },
+            // Its floor is held down; whether it is reached is the table's matter.
+            Step::Beat { member, floor } => {
+                Step::Beat { member: member.clone(), floor: (*floor).min(u64::from(FEW)) }
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// A table that another replica and many others have worked on.
+    fn random_look(rng: &mut StdRng, me: &str, beat: u64) -> Look {
+        let mut look = Look::default();
+        look.layout.shards = Some(2);
+        if rng.random_bool(0.9) {
+            look.members.insert(me.to_owned(), Member { beat: 9, shards: 2 });
+        }
+        for other in ["1.0/0", "2.0/0"] {
+            if rng.random_bool(0.6) {
+                look.members.insert(other.to_owned(), Member { beat, shards: 2 });
+            }
+        }
+        for shard in 0..2 {
+            let holder = match rng.random_range(0..4) {
+                0 => None,
+                1 => Some("1.0/0".to_owned()),
+                _ => Some(me.to_owned()),
+            };
+            look.shards.insert(shard, Owner { epoch: rng.random_range(1..3), holder });
+        }
+        look
+    }
+
+    #[test]
+    fn a_replica_in_its_normal_form_does_what_the_replica_does() {
+        let mut rng = StdRng::seed_from_u64(11);
+        let mut steps = 0;
+        for _ in 0..2_000 {
+            let count = ShardCount::new(2).expect("a count");
+            let mut raw = Replica::new("0.0".to_owned(), rng.random(), count, TIMING);
+            let (mut now, mut beat) = (NOW, 1);
+            let mut short = normal(&raw, TIMING);
+            for _ in 0..60 {
+                let step = raw.next(now);
+                assert_eq!(essence(&step), essence(&short.next(NOW)));
+                let heard = rng
+                    .random_bool(0.85)
+                    .then(|| if rng.random_bool(0.9) { Written::Done } else { Written::Refused });
+                match &step {
+                    Step::Wait { .. } => {
+                        now += 1;
+                        short = older(&short);
+                        beat += u64::from(rng.random_bool(0.3));
+                    }
+                    Step::Look => {
+                        let look = random_look(&mut rng, &raw.member(), beat);
+                        let seen = heard.map(|_| &look);
+                        raw.looked(now, seen);
+                        short.looked(NOW, seen);
+                    }
+                    Step::Take { claims, .. } => {
+                        let answers: Vec<_> = claims.iter().map(|claim| (*claim, heard)).collect();
+                        raw.took(now, &answers);
+                        short.took(NOW, &answers);
+                    }
+                    write => {
+                        let ago = rng.random_range(0..3);
+                        raw.answered(write, now - ago, now, heard);
+                        short.answered(write, NOW - ago, NOW, heard);
+                    }
+                }
+                short = normal(&short, TIMING);
+                assert_eq!(normal(&earlier(&raw, now - NOW), TIMING), short);
+                steps += 1;
+            }
+        }
+        assert!(steps > 100_000, "compared {steps} steps only");
     }
 }

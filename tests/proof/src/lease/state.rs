@@ -92,7 +92,7 @@ pub enum Kind {
     Leave,
     /// A process is stopped for any time.
     Pause,
-    /// A call is lost on its way there, and nobody can tell.
+    /// A look comes to nothing, or the last call of a process that leaves.
     Lost,
     /// A call's answer is lost.
     Unheard,

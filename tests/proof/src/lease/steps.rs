@@ -1,7 +1,7 @@
 //! All steps out of a state of the lease: what each process does, and what befalls it.
 
 use super::bugs::Flaw;
-use super::config::Config;
+use super::config::{Config, From};
 use super::mind::{Event, Intent, Mind, OPERATION, TTL};
 use super::normal;
 use super::properties;
@@ -24,6 +24,8 @@ pub struct Model {
     pub config: Config,
     /// The code.
     pub mind: Mind,
+    /// Where it begins, once that is known.
+    pub start: Option<State>,
 }
 
 impl System for Model {
@@ -60,7 +62,7 @@ impl System for Model {
             }
         }
         self.time(state, out);
-        if !state.foul && self.is_settled(state) {
+        if !state.foul && self.is_settled(state, self.config.places()) {
             let next = State { foul: true, left: self.budget(), ..*state };
             self.push(out, Action::Foul, next, None);
         }
@@ -96,19 +98,20 @@ impl Model {
             table: Table::default(),
             processes: [Process::absent(0); PLACES],
             flying: [None; super::state::FLYING],
-            left: if self.config.settled { Budget::NOTHING } else { self.budget() },
-            foul: !self.config.settled,
+            left: if self.config.faults == From::Nothing { self.budget() } else { Budget::NOTHING },
+            foul: self.config.faults == From::Nothing,
         }
     }
 
-    fn budget(&self) -> Budget<{ KINDS.len() }> {
+    /// Of the configuration.
+    pub fn budget(&self) -> Budget<{ KINDS.len() }> {
         Budget::of(self.config.each, self.config.all)
     }
 
-    /// Every process runs and has its share.
-    fn is_settled(&self, state: &State) -> bool {
-        let all = state.processes.iter().take(self.config.places());
-        all.into_iter().all(|process| process.phase == Phase::Running)
+    /// The first processes run, and everybody has its share.
+    pub fn is_settled(&self, state: &State, places: usize) -> bool {
+        let mut first = state.processes.iter().take(places);
+        first.all(|process| process.phase == Phase::Running)
             && properties::at_rest(state, &self.mind, &self.config).is_none()
     }
 
@@ -233,8 +236,8 @@ impl Model {
 
     fn write(&mut self, state: &State, place: usize, writes: [Option<Write>; SHARDS], out: &mut Vec<Step>) {
         self.go(state, place, writes, (Fate::Done, 0), out);
+        // One that is lost is a late one that never lands.
         let faults = [
-            (Fate::Lost, Kind::Lost),
             (Fate::Unheard, Kind::Unheard),
             (Fate::Late, Kind::Late),
             (Fate::Twice, Kind::Twice),
@@ -243,6 +246,9 @@ impl Model {
         ];
         let parts = u8::try_from(writes.iter().flatten().count()).unwrap_or(0);
         for (fate, kind) in faults {
+            if kind == Kind::Twice && !self.repeats(writes) {
+                continue;
+            }
             let Some(left) = state.left.spend(kind) else { continue };
             let spent = State { left, ..*state };
             // Each choice of the parts that it befalls; a slow call is slow as a whole.
@@ -251,6 +257,11 @@ impl Model {
                 self.go(&spent, place, writes, (fate, mask), out);
             }
         }
+    }
+
+    /// Whether the client sends these again by itself when no answer comes; a join it does not.
+    fn repeats(&self, writes: [Option<Write>; SHARDS]) -> bool {
+        !matches!(writes[0], Some(Write::Join { .. })) || self.mind.has(Flaw::JoinIsRepeated)
     }
 
     fn go(

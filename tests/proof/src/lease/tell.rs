@@ -11,7 +11,7 @@ pub fn found(model: &Model, found: &FoundIn<Model>) {
     let Found::Broken { broken, path } = found else { return };
     let why = model.mind.why(*broken);
     println!("    {}: {}", why.property, why.detail);
-    let mut before = model.empty();
+    let mut before = model.start.unwrap_or_else(|| model.empty());
     for (number, step) in path.iter().enumerate() {
         println!("    {:>3}. {}", number + 1, sentence(&model.mind, &before, step));
         before = step.state;

@@ -29,6 +29,7 @@ pub const S21: &str = "S21 unknown stays unknown";
 pub const S22: &str = "S22 quiet before a deletion";
 pub const BY_ID: &str = "S6c deleted by recorded id";
 pub const TOMBS: &str = "S6c a tombstone gets no weight";
+pub const EMERGENCY: &str = "S18 without a lease only back to the recorded stable, and recorded";
 pub const REST: &str = "L3 every state comes to rest as asked";
 
 /// Judges one decision by the facts around it.

@@ -34,6 +34,15 @@ pub enum Hand {
     },
 }
 
+/// What a replica has that cannot reach the table, and has no lease any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cut {
+    /// What was durable last, as far as it knows.
+    pub facts: FactsId,
+    /// What it saw and did since; `Mind` knows what it is.
+    pub emergency: u16,
+}
+
 /// One replica of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(clippy::struct_excessive_bools, reason = "each may hold with or without the others")]
@@ -56,6 +65,8 @@ pub struct Replica {
     pub needs: NeedsId,
     /// What it has in hand was never recorded. Only a seeded bug does this.
     pub unrecorded: bool,
+    /// It cannot reach the table, and its lease has run out.
+    pub cut: Option<Cut>,
 }
 
 impl Replica {
@@ -71,6 +82,7 @@ impl Replica {
             paused: false,
             needs: 0,
             unrecorded: false,
+            cut: None,
         }
     }
 
@@ -109,10 +121,12 @@ pub enum Kind {
     Order,
     /// All tasks of the candidate die.
     Die,
+    /// The owner cannot reach the table, until its lease has run out and longer.
+    CutOff,
 }
 
 /// Every kind, in the order of the budgets.
-pub const KINDS: [Kind; 13] = [
+pub const KINDS: [Kind; 14] = [
     Kind::Crash,
     Kind::TakeOver,
     Kind::Lost,
@@ -126,6 +140,7 @@ pub const KINDS: [Kind; 13] = [
     Kind::Edit,
     Kind::Order,
     Kind::Die,
+    Kind::CutOff,
 ];
 
 impl Kinds for Kind {
@@ -158,7 +173,8 @@ impl State {
     pub fn tidy(&mut self) {
         let rest = &mut self.replicas[1..];
         for slot in rest.iter_mut() {
-            *slot = slot.filter(|replica| replica.hand != Hand::Empty || replica.paused);
+            *slot =
+                slot.filter(|replica| replica.hand != Hand::Empty || replica.paused || replica.cut.is_some());
         }
         rest.sort_unstable_by_key(|slot| std::cmp::Reverse(*slot));
     }
@@ -230,6 +246,14 @@ pub enum Action {
     Order(Verb),
     /// All tasks of a set die.
     Die(u8),
+    /// The owner's lease runs out for want of the table.
+    CutOff,
+    /// A replica without a lease looks and judges.
+    Judge(u8),
+    /// It sends what it judged right.
+    TakeBack(u8, Fate),
+    /// The table answers it again.
+    Back(u8),
 }
 
 /// The name under which a step is counted.
@@ -258,5 +282,10 @@ pub fn kind(action: Action) -> &'static str {
         Action::Edit(_) => "edit",
         Action::Order(_) => "command",
         Action::Die(_) => "tasks die",
+        Action::CutOff => "cut off",
+        Action::Judge(_) => "emergency look",
+        Action::TakeBack(_, Fate::Done | Fate::AnswerLost) => "emergency write",
+        Action::TakeBack(..) => "emergency write failed or late",
+        Action::Back(_) => "table is back",
     }
 }

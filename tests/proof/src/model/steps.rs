@@ -5,6 +5,7 @@ use pointsman_core::model::effect::Shares;
 use pointsman_core::records::Group;
 
 use super::config::Config;
+use super::lapsed::fair_without_lease;
 use super::mind::{Mind, Move, Question};
 use super::properties;
 use super::state::{Action, Fate, Hand, Kind, REPLICAS, Replica, Sight, State, kind};
@@ -23,7 +24,7 @@ pub struct Model {
     pub mind: Mind,
 }
 
-const OWNER: usize = 0;
+pub(super) const OWNER: usize = 0;
 
 impl System for Model {
     type State = State;
@@ -35,8 +36,14 @@ impl System for Model {
             if state.replicas[index].is_some_and(|replica| late(replica.hand)) {
                 return Action::Settle(small(index));
             }
+            if let Some(replica) = state.replicas[index].filter(|replica| replica.cut.is_some()) {
+                return fair_without_lease(replica.hand, small(index));
+            }
         }
         let owner = state.owner();
+        if owner.cut.is_some() {
+            return fair_without_lease(owner.hand, 0);
+        }
         match owner.hand {
             Hand::Signed { .. } => Action::Send(0, Fate::Done),
             Hand::Answered { .. } => Action::Settle(0),
@@ -59,6 +66,7 @@ impl System for Model {
         }
         self.requests(state, out);
         self.take_over(state, out);
+        self.cut_off(state, out);
         self.people(state, out);
     }
 
@@ -98,7 +106,13 @@ impl Model {
         }
     }
 
-    fn push(&mut self, out: &mut Vec<Step>, action: Action, mut state: State, broken: Option<BrokenId>) {
+    pub(super) fn push(
+        &mut self,
+        out: &mut Vec<Step>,
+        action: Action,
+        mut state: State,
+        broken: Option<BrokenId>,
+    ) {
         state.tidy();
         let broken = broken.or_else(|| {
             let standing = properties::of_state(&state.world, self.mind.digest(state.durable));
@@ -109,11 +123,12 @@ impl Model {
 
     fn replica(&mut self, state: &State, index: usize, replica: Replica, out: &mut Vec<Step>) {
         match replica.hand {
+            Hand::Empty if replica.cut.is_some() => self.without_lease(state, index, replica, out),
             Hand::Empty => self.between_turns(state, index, replica, out),
             Hand::Signed { effect, age } => self.sending(state, index, effect, age, out),
             Hand::Answered { effect, reply } => self.settling(state, index, effect, reply, out),
         }
-        let has_memory = replica.memory.is_some() || replica.hand != Hand::Empty;
+        let has_memory = replica.memory.is_some() || replica.hand != Hand::Empty || replica.cut.is_some();
         if index == OWNER
             && has_memory
             && let Some(left) = state.left.spend(Kind::Crash)
@@ -269,8 +284,10 @@ impl Model {
             |model: &mut Self, fate: Fate, left, world: World, reply: Reply, broken: Option<BrokenId>| {
                 let mut next = State { world, left, ..*state };
                 let hand = Hand::Answered { effect, reply };
-                next.replicas[index] = Some(Replica { hand, paused: index != OWNER, ..replica });
-                model.push(out, Action::Send(small(index), fate), next, broken);
+                let leased = replica.cut.is_none();
+                next.replicas[index] = Some(Replica { hand, paused: leased && index != OWNER, ..replica });
+                let send = if leased { Action::Send } else { Action::TakeBack };
+                model.push(out, send(small(index), fate), next, broken);
             };
         if !self.expected(state, effect) {
             send(self, Fate::Done, state.left, state.world, Reply::Conflict, None);
@@ -282,7 +299,7 @@ impl Model {
             broken = self.mind.note(Some(Broken::new(properties::S7, what)));
         }
         send(self, Fate::Done, state.left, done, reply, broken);
-        if index != OWNER {
+        if index != OWNER && replica.cut.is_none() {
             return;
         }
         if let Some(left) = state.left.spend(Kind::Lost) {
@@ -305,6 +322,7 @@ impl Model {
             send(self, Fate::Throttled, left, state.world, Reply::Throttled, None);
         }
         if !replica.paused
+            && replica.cut.is_none()
             && let Some(left) = state.left.spend(Kind::Delay)
         {
             let mut next = State { left, ..*state };
@@ -357,6 +375,9 @@ impl Model {
 
     fn settling(&mut self, state: &State, index: usize, effect: EffectId, reply: Reply, out: &mut Vec<Step>) {
         let mut replica = state.replicas[index].unwrap_or(Replica::fresh(state.epoch));
+        if let Some(cut) = replica.cut {
+            return self.took_back(state, index, cut, (effect, reply), out);
+        }
         let Some(memory) = replica.memory else { return };
         let mut next = *state;
         let (settled, wrong) = self.mind.settle(memory, effect, reply, replica.epoch);
@@ -394,6 +415,12 @@ impl Model {
             let free = next.replicas.iter_mut().skip(1).find(|slot| slot.is_none());
             free.map(|slot| *slot = Some(ghost)).is_some()
         };
+        if former.cut.is_some() {
+            if ghosts < self.config.ghosts && keeps(&mut next, former) {
+                self.push(out, Action::TakeOver(false), next, None);
+            }
+            return;
+        }
         if former.hand == Hand::Empty || ghosts < self.config.ghosts {
             let mut plain = next;
             let ghost = Replica { paused: true, asleep: false, since: 0, needs: 0, ..former };
@@ -493,7 +520,7 @@ pub fn question(state: &State, replica: &Replica, sight: Sight) -> Question {
     }
 }
 
-fn small(index: usize) -> u8 {
+pub(super) fn small(index: usize) -> u8 {
     u8::try_from(index).unwrap_or(u8::MAX)
 }
 
@@ -520,7 +547,7 @@ fn tick(state: &State) -> State {
     for (index, slot) in next.replicas.iter_mut().enumerate() {
         let Some(replica) = slot else { continue };
         replica.since = if replica.memory.is_some() { (replica.since + 1).min(2) } else { 0 };
-        if index == OWNER {
+        if index == OWNER || replica.cut.is_some() {
             replica.asleep = false;
         }
         match replica.hand {
@@ -531,7 +558,7 @@ fn tick(state: &State) -> State {
             }
             Hand::Signed { effect, age } => replica.hand = Hand::Signed { effect, age: age + 1 },
             // A pass has a time-out of its own.
-            Hand::Empty if index != OWNER => *slot = None,
+            Hand::Empty if index != OWNER && replica.cut.is_none() => *slot = None,
             Hand::Empty | Hand::Answered { .. } => {}
         }
     }

@@ -76,6 +76,35 @@ impl View {
         Observed { service, routes, alarms, extra }
     }
 
+    /// The weight of group b on the production route.
+    pub fn production(&self) -> u16 {
+        self.production
+    }
+
+    /// For a seeded bug: the same, with this set running in this group whether it is there or not.
+    pub fn pretend(&self, arn: &str, group: Group, observed: &mut Observed) {
+        let serial = super::world::serial_of(arn);
+        let running = u8::try_from(DESIRED).unwrap_or(u8::MAX);
+        let set = Set {
+            serial,
+            release: (0, 0),
+            revision: 1,
+            in_b: group == Group::B,
+            scale: 1000,
+            running,
+            sick: false,
+            proved: true,
+            primary: true,
+            draining: false,
+        };
+        if let Seen::Known(service) = &mut observed.service {
+            service.task_sets.retain(|known| known.arn != arn);
+            service.task_sets.push(task_set(set));
+        }
+        let healthy = Targets { healthy: DESIRED, ..Targets::default() };
+        observed.extra.targets.insert(group, Seen::Known(healthy));
+    }
+
     fn weights(&self, route: &str) -> Shares {
         shares(if route == "public" { self.production } else { self.test.unwrap_or_default() })
     }
