@@ -52,11 +52,11 @@ pub const BUGS: &[Bug] = &[
     bug("members-first", "one", Flaw::MembersFirst, "the parts of a look may be read in any order"),
     bug(
         "count-from-answer",
-        "one",
+        "slow",
         Flaw::CountsFromAnswer,
         "a beat gives a whole time to live from its answer",
     ),
-    bug("count-from-look", "pairs", Flaw::CountsFromLook, "a beat stands still from when the look was sent"),
+    bug("count-from-look", "slow", Flaw::CountsFromLook, "a beat stands still from when the look was sent"),
     bug(
         "lost-take-is-ours",
         "one",

@@ -62,7 +62,7 @@ impl System for Model {
             }
         }
         self.time(state, out);
-        if !state.foul && self.is_settled(state, self.config.places()) {
+        if !state.foul && self.is_settled(state) {
             let next = State { foul: true, left: self.budget(), ..*state };
             self.push(out, Action::Foul, next, None);
         }
@@ -108,9 +108,9 @@ impl Model {
         Budget::of(self.config.each, self.config.all)
     }
 
-    /// The first processes run, and everybody has its share.
-    pub fn is_settled(&self, state: &State, places: usize) -> bool {
-        let mut first = state.processes.iter().take(places);
+    /// Every process runs and has its share.
+    pub fn is_settled(&self, state: &State) -> bool {
+        let mut first = state.processes.iter().take(self.config.places());
         first.all(|process| process.phase == Phase::Running)
             && properties::at_rest(state, &self.mind, &self.config).is_none()
     }

@@ -131,5 +131,5 @@ pub fn kinds_of(model: &Model) -> Vec<&'static str> {
         (Kind::Slip, "slow clock"),
     ];
     let there = names.into_iter().filter(|(kind, _)| model.config.has(*kind));
-    there.map(|(_, name)| name).chain(["start", "call", kind(Action::Tick(None))]).collect()
+    there.map(|(_, name)| name).chain(["call", kind(Action::Tick(None))]).collect()
 }

@@ -157,22 +157,13 @@ pub const BUGS: &[Bug] = &[
         "a set that was never acknowledged was never made",
         decisions::creation_forgotten,
     ),
-    in_emergency(
-        "emergency-any-weights",
-        Flaw::AnyWeights,
-        "in an emergency it does not matter who moved weights",
-    ),
+    in_emergency("emergency-any-role", Flaw::AnyRole, "a set that runs can take the traffic back"),
     in_emergency("emergency-unsound", Flaw::Unsound, "the stable version surely still runs"),
     in_emergency("emergency-wrong-way", Flaw::WrongWay, "whichever group has less traffic is the way back"),
     in_emergency(
         "emergency-forgets",
         Flaw::Forgets,
         "the log line says enough about what was done without a lease",
-    ),
-    in_emergency(
-        "emergency-certain",
-        Flaw::Certain,
-        "what was not acknowledged without a lease did not happen",
     ),
     decides("no-deadline", "sick", "it will be healthy sooner or later", lies::no_deadline),
 ];

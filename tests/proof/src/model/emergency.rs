@@ -6,37 +6,34 @@
 //! answers again, a replica that is still the owner records what it did before anything else; one that is not
 //! forgets it.
 
-use std::collections::BTreeMap;
-
 use hashbrown::HashMap;
 use jiff::Timestamp;
 use pointsman_core::decide::emergency::{self, Emergency};
-use pointsman_core::model::Effect;
 use pointsman_core::model::effect::{Shares, WayBack};
 use pointsman_core::model::facts::Facts;
+use pointsman_core::model::observed::TaskSetStatus;
+use pointsman_core::model::{Effect, Seen};
 use pointsman_core::records::{Group, Percent};
 
 use super::digest::Digest;
 use super::mind::Mind;
 use super::properties;
 use super::state::{Cut, FactsId};
-use super::view::{View, shares};
+use super::view::View;
 use super::world::{EffectId, Reply, World};
 use crate::search::{Broken, BrokenId};
 
 /// How the emergency code is broken by a seeded bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Whatever the weights are, they are ours.
-    AnyWeights,
+    /// It does not matter which set is PRIMARY.
+    AnyRole,
     /// The stable set surely runs.
     Unsound,
     /// Traffic goes to the other group.
     WrongWay,
     /// Nothing is recorded.
     Forgets,
-    /// What was tried without an answer has surely not landed.
-    Certain,
 }
 
 /// What one look without a lease comes to.
@@ -108,11 +105,13 @@ impl Mind {
         {
             view.pretend(&stable.task_set, stable.group, &mut observed);
         }
-        let mut told = facts.clone();
-        if self.flaw(Flaw::AnyWeights) {
-            believe(&mut told, view.production());
+        if self.flaw(Flaw::AnyRole)
+            && let Seen::Known(service) = &mut observed.service
+        {
+            let active = service.task_sets.iter_mut().filter(|set| set.status == TaskSetStatus::Active);
+            active.for_each(|set| set.status = TaskSetStatus::Primary);
         }
-        let (burning, next) = emergency::judge(&told, &observed, &memory);
+        let (burning, next) = emergency::judge(&facts, &observed, &memory);
         let twice: Vec<String> = burning.intersection(&memory.burning).cloned().collect();
         memory.burning = burning;
         let back = next.ok().map(|back| {
@@ -151,7 +150,7 @@ impl Mind {
         cut: Cut,
         epoch: u8,
     ) -> Option<(FactsId, Option<BrokenId>)> {
-        let mut memory = self.emergencies.get(cut.emergency);
+        let memory = self.emergencies.get(cut.emergency);
         if memory.tried.is_empty() {
             return None;
         }
@@ -160,29 +159,14 @@ impl Mind {
             return Some(*known);
         }
         let before = self.facts(durable);
-        if self.flaw(Flaw::Certain) {
-            memory.tried.retain(|route, _| memory.done.contains_key(route));
-        }
         let after = emergency::record(&before, &memory, u64::from(epoch), Timestamp::UNIX_EPOCH);
         let mut after = after.filter(|_| !self.flaw(Flaw::Forgets)).unwrap_or_else(|| before.clone());
-        if self.flaw(Flaw::Certain)
-            && let Some(release) = &mut after.release
-        {
-            release.uncertain = false;
-        }
         after.epoch = u64::from(epoch);
         let broken = is_recorded(&before, &after, &memory);
         let known = (self.keep_facts(after), self.note(broken));
         self.emergencies.recorded.insert(key, known);
         Some(known)
     }
-}
-
-/// As if these weights had been written by us.
-fn believe(facts: &mut Facts, share: u16) {
-    let epoch = facts.epoch;
-    let written = pointsman_core::model::facts::Acknowledged { shares: shares(share), epoch };
-    facts.acknowledged = BTreeMap::from([("public".to_owned(), written)]);
 }
 
 fn leads_back(effect: &Effect, stable: Option<Group>) -> Option<Broken> {

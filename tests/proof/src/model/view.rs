@@ -76,11 +76,6 @@ impl View {
         Observed { service, routes, alarms, extra }
     }
 
-    /// The weight of group b on the production route.
-    pub fn production(&self) -> u16 {
-        self.production
-    }
-
     /// For a seeded bug: the same, with this set running in this group whether it is there or not.
     pub fn pretend(&self, arn: &str, group: Group, observed: &mut Observed) {
         let serial = super::world::serial_of(arn);
