@@ -147,7 +147,6 @@ pub const LONG: &[Config] = &[
         faults: From::OneRest,
         each: ANY,
         all: 2,
-        ..PLAIN
     },
     Config {
         name: "three",
@@ -156,7 +155,6 @@ pub const LONG: &[Config] = &[
         faults: From::OneRest,
         each: ANY,
         all: 1,
-        ..PLAIN
     },
 ];
 

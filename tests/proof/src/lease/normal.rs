@@ -54,31 +54,31 @@ pub fn earlier(replica: &Replica, ticks: u64) -> Replica {
 /// Takes those writes off their way that can never do anything again, whenever they land: epochs only grow, a beat
 /// from [`FEW`] on does not come back, and a member that is gone comes back by a join alone.
 pub fn drop_dead(state: &mut State, mind: &Mind) {
-    let (table, flying) = (state.table, state.flying);
+    let (items, flying) = (state.table, state.flying);
     let joins = |name: Name| {
-        let join = |write: &Write| matches!(write, Write::Join { name: joins, .. } if *joins == name);
-        let mine = |process: &Process| {
+        let same = |write: &Write| matches!(write, Write::Join { name: of, .. } if *of == name);
+        let is_its = |process: &Process| {
             process.phase != Phase::Absent && mind.known(process.replica).name == Some(name)
         };
-        flying.iter().flatten().any(join) || state.processes.iter().any(mine)
+        flying.iter().flatten().any(same) || state.processes.iter().any(is_its)
     };
-    let comes_back = |name: Name| table.member(name).is_some() || joins(name);
-    let lives = |write: &Write| match *write {
+    let comes_back = |name: Name| items.member(name).is_some() || joins(name);
+    let can_land = |write: &Write| match *write {
         Write::Found { .. } | Write::Join { .. } => true,
-        Write::Take { shard, seen, .. } => table.shards[usize::from(shard)].map(|item| item.epoch) <= seen,
-        Write::Free { name, shard, epoch } => table.shards[usize::from(shard)]
+        Write::Take { shard, seen, .. } => items.shards[usize::from(shard)].map(|item| item.epoch) <= seen,
+        Write::Free { name, shard, epoch } => items.shards[usize::from(shard)]
             .is_none_or(|item| item.epoch < epoch || (item.epoch == epoch && item.holder == Some(name))),
         Write::Bury { name, beat } => {
-            let older = table.member(name).is_none_or(|item| item.beat > beat);
+            let older = items.member(name).is_none_or(|item| item.beat > beat);
             beat < FEW || !older
         }
         Write::Beat { name, .. } | Write::Retire { name } => comes_back(name),
     };
-    let mut alive = [None; FLYING];
-    for (slot, write) in alive.iter_mut().zip(flying.into_iter().flatten().filter(lives)) {
+    let mut kept = [None; FLYING];
+    for (slot, write) in kept.iter_mut().zip(flying.into_iter().flatten().filter(can_land)) {
         *slot = Some(write);
     }
-    state.flying = alive;
+    state.flying = kept;
 }
 
 /// Numbers the beats of each member by their order, from [`FEW`] on.
@@ -147,7 +147,9 @@ fn rename(state: &mut State, mind: &mut Mind, ranks: &[(Name, u8, u8)]) {
                 read.members.iter_mut().flatten().for_each(|item| item.beat = rank(item.name, item.beat));
             }
             Some(Doing::Write { writes, .. }) => {
-                writes.iter_mut().for_each(|slot| *slot = slot.map(write));
+                for slot in writes.iter_mut() {
+                    *slot = slot.map(write);
+                }
             }
             None => {}
         }

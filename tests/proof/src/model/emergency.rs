@@ -103,13 +103,15 @@ impl Mind {
         if self.flaw(Flaw::Unsound)
             && let Some(stable) = &stable
         {
-            view.pretend(&stable.task_set, stable.group, &mut observed);
+            View::pretend(&stable.task_set, stable.group, &mut observed);
         }
         if self.flaw(Flaw::AnyRole)
             && let Seen::Known(service) = &mut observed.service
         {
             let active = service.task_sets.iter_mut().filter(|set| set.status == TaskSetStatus::Active);
-            active.for_each(|set| set.status = TaskSetStatus::Primary);
+            for set in active {
+                set.status = TaskSetStatus::Primary;
+            }
         }
         let (burning, next) = emergency::judge(&facts, &observed, &memory);
         let twice: Vec<String> = burning.intersection(&memory.burning).cloned().collect();

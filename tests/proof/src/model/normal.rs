@@ -63,7 +63,7 @@ mod tests {
 
     use super::super::config::CI;
     use super::super::state::{Action, Hand};
-    use super::super::steps::{Model, question};
+    use super::super::steps::question;
     use super::super::{model_of, start};
     use crate::search::System as _;
 

@@ -77,7 +77,7 @@ impl View {
     }
 
     /// For a seeded bug: the same, with this set running in this group whether it is there or not.
-    pub fn pretend(&self, arn: &str, group: Group, observed: &mut Observed) {
+    pub fn pretend(arn: &str, group: Group, observed: &mut Observed) {
         let serial = super::world::serial_of(arn);
         let running = u8::try_from(DESIRED).unwrap_or(u8::MAX);
         let set = Set {
