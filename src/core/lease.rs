@@ -22,9 +22,10 @@
 //!   that the replica's life is over: it begins a new one under a new name, with no shards.
 //!
 //! Nothing is inferred from a lost answer. A shard that names us without a take that was acknowledged is taken again,
-//! under a later epoch; that also outruns a give-up of ours which may still be on its way. A join that is delivered
-//! twice could bring a buried member back, but with beat 1, and a life begins only with the first acknowledged beat,
-//! after which a beat is conditional on at least 2.
+//! under a later epoch; that also outruns a give-up of ours which may still be on its way. A name joins once: when the
+//! answer to a join is lost, the next life has another name. So a life that lives has no join on its way any
+//! more, and nothing brings a member back that was buried. (A join delivered late, and then a first beat delivered late,
+//! would bring it back far enough for its next beat.) What such a join leaves behind is buried like any other.
 //!
 //! **How many shards.** Replicas with different counts would place one service in two shards. So a replica takes
 //! nothing until it has read, after its own join was acknowledged, the layout with its own count and no member with
@@ -49,7 +50,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::records::Span;
 
-pub use replica::Replica;
+pub use replica::{Number, Replica};
 pub use shard::{Shard, ShardCount};
 
 /// Shards that one replica takes, or gives up, after one look: many that start together must not storm the table,
@@ -106,7 +107,7 @@ pub struct Claim {
     pub epoch: u64,
 }
 
-/// What to do next. Every write is one conditional write of one item and is safe to repeat.
+/// What to do next. Every write is one conditional write of one item and, but for [`Step::Join`], safe to repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Nothing, for so many milliseconds.
@@ -121,7 +122,7 @@ pub enum Step {
         /// As last read.
         seen: Option<u16>,
     },
-    /// Make our member item with beat 1, unless it is there.
+    /// Make our member item with beat 1, unless it is there. **Sent once**: the one step that is not safe to repeat.
     Join {
         /// Our name in this life.
         member: String,

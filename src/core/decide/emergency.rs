@@ -43,7 +43,7 @@ pub enum Stays {
     NothingToTakeBack,
     /// No armed alarm was in ALARM in this look and the one before.
     NoAlarmTwice,
-    /// The stable version is not known to run at its recorded scale, with healthy targets.
+    /// The stable version is not known to be PRIMARY and to run at its recorded scale, with healthy targets.
     StableNotSound,
     /// These live weights are not what was written last: somebody else acts, or they cannot be read.
     NotOurWeights(String),
@@ -106,11 +106,16 @@ fn burning(plan: &Plan, release: &Release, observed: &Observed) -> BTreeSet<Stri
 }
 
 /// What is not known does not count: in an emergency nobody waits, but nobody guesses either.
+///
+/// The set must still be PRIMARY. Another owner that brought the release to its end made the candidate so before it may
+/// remove the stable set; from then on it may be gone at any moment, however healthy it is and whoever wrote
+/// the weights. As long as it is PRIMARY, that owner has its whole quiet time before it, in which a write of ours
+/// lands or is too old for its signature.
 fn is_sound(stable: &Version, observed: &Observed) -> bool {
     let sets = observed.service.known().map(|service| service.task_sets.as_slice()).unwrap_or_default();
     let Some(set) = sets.iter().find(|set| set.arn == stable.task_set) else { return false };
     let healthy = observed.extra.targets.get(&stable.group).and_then(Seen::known);
-    set.status != TaskSetStatus::Draining
+    set.status == TaskSetStatus::Primary
         && set.group == Some(stable.group)
         && set.scale >= stable.scale
         && set.is_up()

@@ -1,6 +1,10 @@
 //! One replica's decisions, without input or output: what to do next, and what an answer means.
 
+mod numbers;
+
 use std::collections::{BTreeMap, VecDeque};
+
+pub use numbers::Number;
 
 use super::{Claim, LeaseTiming, Look, MOVES, Shard, ShardCount, Step, Written};
 
@@ -277,10 +281,14 @@ impl Replica {
                 self.troubled = true;
                 self.beat_due_ms = now_ms.saturating_add(self.renew_ms / 4);
             }
-            // Refused: it is there, from a join whose answer was lost.
-            (Step::Join { .. }, Some(_)) => {
+            (Step::Join { .. }, Some(Written::Done)) => {
                 self.life = Life::Joined;
                 self.beat_due_ms = now_ms;
+            }
+            // A name joins once: a join that may still be on its way could bring it back when it was buried.
+            (Step::Join { .. }, _) => {
+                self.die(now_ms);
+                self.failed(now_ms);
             }
             (Step::Free { shard, .. }, _) => {
                 self.leaving.remove(shard);

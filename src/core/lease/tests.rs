@@ -468,6 +468,70 @@ fn a_member_that_was_buried_begins_anew_under_another_name() {
     assert_ne!(world.processes[0].replica.member(), name);
 }
 
+/// One replica, whose calls reach the table at once.
+struct Alone {
+    replica: Replica,
+    table: Table,
+    now_ms: u64,
+}
+
+impl Alone {
+    /// Does what comes next, until it is a step like this, which it hands back without having done it.
+    fn until(&mut self, stop: impl Fn(&Replica, &Step) -> bool) -> Step {
+        loop {
+            let step = self.replica.next(self.now_ms);
+            if stop(&self.replica, &step) {
+                return step;
+            }
+            match &step {
+                Step::Wait { ms } => self.now_ms += ms,
+                Step::Look => {
+                    let Table { layout, members, shards, .. } = &self.table;
+                    let look = Look { layout: *layout, members: members.clone(), shards: shards.clone() };
+                    self.replica.looked(self.now_ms, Some(&look));
+                }
+                Step::Take { member, claims } => {
+                    let take = |claim: &Claim| (*claim, Some(self.table.take(member, *claim)));
+                    let answers: Vec<_> = claims.iter().map(take).collect();
+                    self.replica.took(self.now_ms, &answers);
+                }
+                write => {
+                    let written = self.table.write(write, 1);
+                    self.replica.answered(write, self.now_ms, self.now_ms, Some(written));
+                }
+            }
+        }
+    }
+
+    /// It never hears of this step.
+    fn unheard(&mut self, step: &Step) {
+        self.replica.answered(step, self.now_ms, self.now_ms, None);
+    }
+}
+
+#[test]
+fn a_buried_member_does_not_come_back_by_a_late_join_and_a_late_beat() {
+    let replica = Replica::new("r0".to_owned(), 1, count(1), TIMING);
+    let mut alone = Alone { replica, table: Table::default(), now_ms: 0 };
+    let late_join = alone.until(|_, step| matches!(step, Step::Join { .. }));
+    alone.unheard(&late_join);
+    let late_beat = alone.until(|_, step| matches!(step, Step::Beat { .. }));
+    alone.unheard(&late_beat);
+    alone.until(|replica, _| replica.held().len() == 1);
+    // It is stopped, another one buries it and takes the shard, and then both calls land.
+    alone.now_ms += 60_000;
+    let (name, beat) = (alone.replica.member(), alone.table.members[&alone.replica.member()].beat);
+    assert_eq!(alone.table.write(&Step::Bury { member: name.clone(), beat }, 1), Written::Done);
+    let claim = Claim { shard: Shard(0), seen: Some(1), epoch: 2 };
+    assert_eq!(alone.table.take("r1/0", claim), Written::Done);
+    alone.table.write(&late_join, 1);
+    alone.table.write(&late_beat, 1);
+    let next = alone.until(|_, step| matches!(step, Step::Beat { .. }));
+    alone.replica.answered(&next, alone.now_ms, alone.now_ms, Some(alone.table.write(&next, 1)));
+    assert_eq!(alone.replica.held().len(), 0, "the shard is another's");
+    assert_ne!(alone.replica.member(), name);
+}
+
 #[test]
 fn of_two_counts_one_stays_out_until_the_other_is_gone() {
     for seed in 1..=16 {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Config;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -18,14 +20,14 @@ use crate::store::tables::{LAYOUT, MEMBERS_PK, PK, SHARDS_PK, SK, shard_sk};
 /// Pages of one partition of the lease, of 1 MB each: shards fit on one, and so do thousands of members.
 const PAGES: usize = 8;
 
-/// The calls on the items of the lease. Each write is conditional and safe to repeat.
+/// The calls on the items of the lease. Each write is conditional and, but for the join, safe to repeat.
 #[async_trait]
 pub trait LeaseTable: Send + Sync {
     /// Reads everything, consistently: **first** the shards, and when they are there, members and layout.
     async fn look(&self) -> Result<Look, StoreError>;
     /// Writes the count, if the layout still says `seen`.
     async fn found(&self, shards: ShardCount, seen: Option<u16>) -> Result<Written, StoreError>;
-    /// Makes a member with beat 1, unless it is there.
+    /// Makes a member with beat 1, unless it is there. Sent once, and never repeated by the client.
     async fn join(&self, member: &str, shards: ShardCount) -> Result<Written, StoreError>;
     /// Adds one to a member's beat, if it is there and its beat is at least `floor`.
     async fn beat(&self, member: &str, floor: u64) -> Result<Written, StoreError>;
@@ -199,7 +201,10 @@ impl LeaseTable for DynamoLease {
             .table_name(&self.table)
             .set_item(Some(item))
             .condition_expression("attribute_not_exists(#pk)")
-            .expression_attribute_names("#pk", PK);
+            .expression_attribute_names("#pk", PK)
+            // A copy that lands late could bring a buried member back: the client must not repeat it by itself.
+            .customize()
+            .config_override(Config::builder().retry_config(RetryConfig::disabled()));
         self.send("join the replicas", Box::pin(call.send())).await
     }
 

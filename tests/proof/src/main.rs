@@ -1,11 +1,12 @@
-//! Proves pointsman's shipped code: `model` explores every interleaving of the decision code and the lease protocol
-//! within stated budgets of faults; `faults` puts every fault at every call of the real loop, in virtual time.
+//! Proves pointsman's shipped code: `model` explores every interleaving of the decision code, and `lease` of the lease
+//! protocol, within stated budgets of faults; `faults` puts every fault at every call of the real loop, in virtual time.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 mod faults;
+mod lease;
 mod model;
 mod search;
 
@@ -18,8 +19,10 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Explores the reachable states of the decision code and of the lease protocol.
+    /// Explores the reachable states of the decision code.
     Model(model::Args),
+    /// Explores the reachable states of the lease protocol.
+    Lease(lease::Args),
     /// Puts every fault at every call of every scenario, through the real loop.
     Faults(faults::Args),
 }
@@ -27,6 +30,7 @@ enum What {
 fn main() -> anyhow::Result<ExitCode> {
     match Args::parse().what {
         What::Model(args) => model::run(&args),
+        What::Lease(args) => lease::run(&args),
         What::Faults(args) => faults::run(&args),
     }
 }

@@ -8,13 +8,17 @@
 //! lost, delayed, duplicated or refused; reads may be stale or fail; people move weights, edit and delete the record,
 //! write commands; the alarm comes and goes; tasks die.
 //!
-//! **How.** Plain breadth first ([`search`]), so a counterexample is a shortest one. Both functions are pure, so each
+//! **Without the table.** The owner may be cut off from the table for any time while its lease runs out ([`lapsed`]): then
+//! it does what the shipped emergency code allows ([`emergency`]), beside another owner or none, until the table
+//! answers and it records what it did.
+//!
+//! **How.** Plain breadth first ([`crate::search`]), so a counterexample is a shortest one. Both functions are pure, so each
 //! different question is asked once ([`mind`]) and a state is some dozens of bytes ([`state`]). Facts that lead to
 //! the same decisions for ever are made equal ([`normal`] says why this is sound).
 //!
 //! **What is judged.** [`properties`] says of the world and of each write what must never be; `decide::safety` gives
 //! its second opinion on each decision; and from *every* state that was reached, the way without further faults must
-//! come to rest as asked ([`search::come_to_rest`]), which is liveness after any faults within the budgets.
+//! come to rest as asked ([`crate::search::come_to_rest`]), which is liveness after any faults within the budgets.
 //!
 //! **Whether it can fail.** [`bugs`] breaks the design in many ways; each must give a counterexample.
 //!
@@ -38,11 +42,12 @@ mod agree;
 mod bugs;
 mod config;
 mod digest;
+mod emergency;
+mod lapsed;
 mod mind;
 mod normal;
 mod plan;
 mod properties;
-mod search;
 mod state;
 mod steps;
 mod tell;
@@ -53,9 +58,10 @@ mod world;
 use bugs::{BUGS, Bug};
 use config::Config;
 use mind::Mind;
-use search::{Found, Reached, Rest};
 use state::{Action, State};
 use steps::Model;
+
+use crate::search::{self, Found, FoundIn, MOST_STATES, Reached, Rest, System as _};
 
 /// How much of it. Without arguments: what runs with every change.
 #[derive(Debug, clap::Args)]
@@ -73,9 +79,6 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
 }
-
-/// More than this does not fit into memory.
-const MOST_STATES: usize = 60_000_000;
 
 /// Runs it and prints what was reached.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -167,7 +170,7 @@ fn explore(
     config: &Config,
     bug: Option<&'static Bug>,
     second_opinion: bool,
-) -> anyhow::Result<(Model, Reached, Found)> {
+) -> anyhow::Result<(Model, Reached<State>, FoundIn<Model>)> {
     let mut model = model_of(config)?;
     let start = start(&mut model)?;
     model.mind.second_opinion = second_opinion;
@@ -190,7 +193,7 @@ fn start(model: &mut Model) -> anyhow::Result<State> {
     }
     let mut steps = Vec::new();
     for _ in 0..1000 {
-        let fair = Model::fair(&state);
+        let fair = model.fair(&state);
         model.steps(&state, &mut steps);
         let step = steps.iter().find(|step| step.action == fair).context("no fair step")?;
         if let Some(broken) = step.broken {

@@ -103,7 +103,10 @@ impl Scene {
             status: ServiceStatus::Active,
             external: true,
             desired_count: 6,
-            task_sets: vec![set(A_SET, Group::A), set(B_SET, Group::B)],
+            task_sets: vec![
+                TaskSet { status: TaskSetStatus::Primary, ..set(A_SET, Group::A) },
+                set(B_SET, Group::B),
+            ],
         };
         let targets = Targets { healthy: 6, ..Targets::default() };
         Self {
@@ -200,6 +203,11 @@ fn each_condition_alone_keeps_traffic_where_it_is() {
         ),
         ("stable is gone", |s| s.stable().arn.push('x'), Stays::StableNotSound),
         ("stable leaves", |s| s.stable().status = TaskSetStatus::Draining, Stays::StableNotSound),
+        (
+            "another owner completed the release, and may remove stable at any moment",
+            |s| s.stable().status = TaskSetStatus::Active,
+            Stays::StableNotSound,
+        ),
         ("stable in another group", |s| s.stable().group = Some(Group::B), Stays::StableNotSound),
         (
             "stable was scaled down",

@@ -7,6 +7,8 @@
 use pointsman_core::decide::{Decision, Input};
 use pointsman_core::model::{Answer, Effect, Facts};
 
+use super::emergency::Flaw;
+
 mod decisions;
 mod lies;
 
@@ -39,20 +41,26 @@ pub struct Bug {
     pub settle: Option<Settle>,
     /// Instead of the loop.
     pub protocol: Protocol,
+    /// Instead of what may be done without a lease.
+    pub emergency: Option<Flaw>,
 }
 
 const SOUND: Protocol = Protocol { acts_first: false, ignores_fences: false };
 
 const fn decides(name: &'static str, config: &'static str, thought: &'static str, decide: Decide) -> Bug {
-    Bug { name, thought, config, decide: Some(decide), settle: None, protocol: SOUND }
+    Bug { name, thought, config, decide: Some(decide), settle: None, protocol: SOUND, emergency: None }
 }
 
 const fn settles(name: &'static str, config: &'static str, thought: &'static str, settle: Settle) -> Bug {
-    Bug { name, thought, config, decide: None, settle: Some(settle), protocol: SOUND }
+    Bug { name, thought, config, decide: None, settle: Some(settle), protocol: SOUND, emergency: None }
 }
 
 const fn loops(name: &'static str, config: &'static str, thought: &'static str, protocol: Protocol) -> Bug {
-    Bug { name, thought, config, decide: None, settle: None, protocol }
+    Bug { name, thought, config, decide: None, settle: None, protocol, emergency: None }
+}
+
+const fn in_emergency(name: &'static str, flaw: Flaw, thought: &'static str) -> Bug {
+    Bug { name, thought, config: "MC5", decide: None, settle: None, protocol: SOUND, emergency: Some(flaw) }
 }
 
 /// All of them.
@@ -148,6 +156,14 @@ pub const BUGS: &[Bug] = &[
         "MC2",
         "a set that was never acknowledged was never made",
         decisions::creation_forgotten,
+    ),
+    in_emergency("emergency-any-role", Flaw::AnyRole, "a set that runs can take the traffic back"),
+    in_emergency("emergency-unsound", Flaw::Unsound, "the stable version surely still runs"),
+    in_emergency("emergency-wrong-way", Flaw::WrongWay, "whichever group has less traffic is the way back"),
+    in_emergency(
+        "emergency-forgets",
+        Flaw::Forgets,
+        "the log line says enough about what was done without a lease",
     ),
     decides("no-deadline", "sick", "it will be healthy sooner or later", lies::no_deadline),
 ];

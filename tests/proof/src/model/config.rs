@@ -2,8 +2,9 @@
 
 use pointsman_core::records::command::Verb;
 
-use super::state::{Budget, KINDS, Kind};
+use super::state::{KINDS, Kind};
 use super::world::SICK;
+use crate::search::Budget;
 
 /// One bounded world.
 #[derive(Clone, Copy, Debug)]
@@ -39,16 +40,14 @@ impl Config {
     }
 
     /// The budgets at the beginning.
-    pub fn budget(&self) -> Budget {
-        let mut each = [0; KINDS.len()];
-        for (kind, budget) in self.each {
-            each[*kind as usize] = *budget;
-        }
-        Budget { each, all: self.all }
+    pub fn budget(&self) -> Budget<{ KINDS.len() }> {
+        Budget::of(self.each, self.all)
     }
 }
 
-use Kind::{Crash, Delay, Die, Drift, Duplicate, Edit, Flip, Lost, Order, Refuse, Stale, TakeOver, Unread};
+use Kind::{
+    Crash, CutOff, Delay, Die, Drift, Duplicate, Edit, Flip, Lost, Order, Refuse, Stale, TakeOver, Unread,
+};
 
 const PLAIN: Config = Config {
     name: "plain",
@@ -71,6 +70,10 @@ const FAULTS: &[(Kind, u8)] =
 /// Every machine fault once, and what an alarm does beside them.
 const ALARM: &[(Kind, u8)] =
     &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Refuse, 1), (Stale, 1), (Flip, 2)];
+/// An owner without the table, while another one goes on.
+const EMERGENCY: &[(Kind, u8)] = &[(CutOff, 1), (TakeOver, 1), (Flip, 2), (Crash, 1), (Lost, 1), (Delay, 1)];
+const EMERGENCY_AND_EDIT: &[(Kind, u8)] =
+    &[(CutOff, 1), (TakeOver, 1), (Flip, 2), (Crash, 1), (Lost, 1), (Delay, 1), (Edit, 1)];
 const EDITS: &[(Kind, u8)] = &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Edit, 3)];
 const ORDERS: &[(Kind, u8)] =
     &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Order, 1), (Die, 1), (Flip, 1), (Edit, 1)];
@@ -171,6 +174,13 @@ pub const CI: &[Config] = &[
         ..PLAIN
     },
     Config {
+        name: "MC5",
+        about: "an owner without the table, an alarm and faults, four in all",
+        each: EMERGENCY,
+        all: 4,
+        ..PLAIN
+    },
+    Config {
         name: "everything",
         about: "any two of all faults and acts",
         each: EVERYTHING,
@@ -184,6 +194,14 @@ pub const CI: &[Config] = &[
 
 /// The larger budgets.
 pub const LONG: &[Config] = &[
+    Config {
+        name: "MC5-long",
+        about: "an owner without the table, an alarm, edits and faults, four in all",
+        each: EMERGENCY_AND_EDIT,
+        all: 4,
+        edits: &[Some(1), None],
+        ..PLAIN
+    },
     Config {
         name: "MC3",
         about: "three replicas, five faults, two of a kind",

@@ -19,15 +19,14 @@ use pointsman_core::records::managed_service::ManagedServiceSpec;
 use super::bugs::Bug;
 use super::config::Config;
 use super::digest::Digest;
+use super::emergency::Emergencies;
 use super::normal::normalise;
 use super::plan::{self, TICK};
-use super::properties::{self, Broken};
+use super::properties;
 use super::state::{FactsId, NeedsId};
 use super::view::View;
 use super::world::{EffectId, Reply};
-
-/// A number for a broken property.
-pub type BrokenId = u16;
+use crate::search::{Broken, BrokenId};
 
 /// Everything a decision depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,6 +92,8 @@ pub struct Mind {
     settled: HashMap<(FactsId, EffectId, Reply, u8), Settled>,
     followed: HashMap<(FactsId, FactsId), Option<BrokenId>>,
     broken: Vec<Broken>,
+    /// What is remembered of emergencies.
+    pub(super) emergencies: Emergencies,
     /// How often each next move, wait, stage, latch cause and outcome was met among the different decisions.
     pub reached: BTreeMap<String, u64>,
 }
@@ -119,6 +120,7 @@ impl Mind {
             settled: HashMap::new(),
             followed: HashMap::new(),
             broken: Vec::new(),
+            emergencies: Emergencies::default(),
             reached: BTreeMap::new(),
         };
         mind.keep(Facts::default());
@@ -180,6 +182,16 @@ impl Mind {
             list.len() - 1
         });
         u16::try_from(index).unwrap_or(u16::MAX)
+    }
+
+    /// An effect's number.
+    pub fn name_effect(&mut self, effect: Effect) -> EffectId {
+        Self::name(&mut self.effects, effect)
+    }
+
+    /// The number of facts, in their normal form.
+    pub fn keep_facts(&mut self, facts: Facts) -> FactsId {
+        self.keep(facts)
     }
 
     /// Files a broken property.

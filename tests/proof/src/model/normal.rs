@@ -63,8 +63,9 @@ mod tests {
 
     use super::super::config::CI;
     use super::super::state::{Action, Hand};
-    use super::super::steps::{Model, question};
+    use super::super::steps::question;
     use super::super::{model_of, start};
+    use crate::search::System as _;
 
     /// A move without the figures that only people read.
     fn essence(next: &Next) -> String {
@@ -90,7 +91,7 @@ mod tests {
             let mut raw = model.mind.facts(state.durable);
             let mut steps = Vec::new();
             for _ in 0..200 {
-                let fair = Model::fair(&state);
+                let fair = model.fair(&state);
                 model.steps(&state, &mut steps);
                 let wild = rng.random_bool(0.1);
                 let step =

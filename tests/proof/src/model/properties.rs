@@ -14,22 +14,7 @@ use pointsman_core::records::status::Outcome;
 use super::digest::Digest;
 use super::state::{Sight, State};
 use super::world::{Reply, Set, World, serial_of, share_of};
-
-/// A property that does not hold, and where one sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// Number and name.
-    pub property: &'static str,
-    /// The evidence.
-    pub detail: String,
-}
-
-impl Broken {
-    /// With its evidence.
-    pub fn new(property: &'static str, detail: impl Into<String>) -> Self {
-        Self { property, detail: detail.into() }
-    }
-}
+use crate::search::Broken;
 
 pub const S1: &str = "S1 no weight without a proved set";
 pub const S2: &str = "S2 the rollback asset is kept";
@@ -44,6 +29,7 @@ pub const S21: &str = "S21 unknown stays unknown";
 pub const S22: &str = "S22 quiet before a deletion";
 pub const BY_ID: &str = "S6c deleted by recorded id";
 pub const TOMBS: &str = "S6c a tombstone gets no weight";
+pub const EMERGENCY: &str = "S18 without a lease only back to the recorded stable, and recorded";
 pub const REST: &str = "L3 every state comes to rest as asked";
 
 /// Judges one decision by the facts around it.

@@ -3,6 +3,7 @@
 use pointsman_core::records::command::Verb;
 
 use super::world::{EffectId, Reply, World};
+use crate::search::{Budget, Kinds};
 
 /// A number for facts; `Mind` knows what they are.
 pub type FactsId = u32;
@@ -33,6 +34,15 @@ pub enum Hand {
     },
 }
 
+/// What a replica has that cannot reach the table, and has no lease any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cut {
+    /// What was durable last, as far as it knows.
+    pub facts: FactsId,
+    /// What it saw and did since; `Mind` knows what it is.
+    pub emergency: u16,
+}
+
 /// One replica of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(clippy::struct_excessive_bools, reason = "each may hold with or without the others")]
@@ -55,6 +65,8 @@ pub struct Replica {
     pub needs: NeedsId,
     /// What it has in hand was never recorded. Only a seeded bug does this.
     pub unrecorded: bool,
+    /// It cannot reach the table, and its lease has run out.
+    pub cut: Option<Cut>,
 }
 
 impl Replica {
@@ -70,6 +82,7 @@ impl Replica {
             paused: false,
             needs: 0,
             unrecorded: false,
+            cut: None,
         }
     }
 
@@ -108,10 +121,12 @@ pub enum Kind {
     Order,
     /// All tasks of the candidate die.
     Die,
+    /// The owner cannot reach the table, until its lease has run out and longer.
+    CutOff,
 }
 
 /// Every kind, in the order of the budgets.
-pub const KINDS: [Kind; 13] = [
+pub const KINDS: [Kind; 14] = [
     Kind::Crash,
     Kind::TakeOver,
     Kind::Lost,
@@ -125,28 +140,12 @@ pub const KINDS: [Kind; 13] = [
     Kind::Edit,
     Kind::Order,
     Kind::Die,
+    Kind::CutOff,
 ];
 
-/// What is left of each budget, and of all together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Budget {
-    /// In the order of [`KINDS`].
-    pub each: [u8; KINDS.len()],
-    /// Of all kinds together.
-    pub all: u8,
-}
-
-impl Budget {
-    /// The budget after one more of `kind`, when there is any.
-    pub fn spend(mut self, kind: Kind) -> Option<Self> {
-        let left = &mut self.each[kind as usize];
-        *left = left.checked_sub(1)?;
-        self.all = self.all.checked_sub(1)?;
-        if self.all == 0 {
-            // What cannot be spent any more does not tell states apart.
-            self.each = [0; KINDS.len()];
-        }
-        Some(self)
+impl Kinds for Kind {
+    fn place(self) -> usize {
+        self as usize
     }
 }
 
@@ -166,7 +165,7 @@ pub struct State {
     /// A command in the table, with the release that it names.
     pub order: Option<(Verb, (u8, u8))>,
     /// Faults left.
-    pub left: Budget,
+    pub left: Budget<{ KINDS.len() }>,
 }
 
 impl State {
@@ -174,7 +173,8 @@ impl State {
     pub fn tidy(&mut self) {
         let rest = &mut self.replicas[1..];
         for slot in rest.iter_mut() {
-            *slot = slot.filter(|replica| replica.hand != Hand::Empty || replica.paused);
+            *slot =
+                slot.filter(|replica| replica.hand != Hand::Empty || replica.paused || replica.cut.is_some());
         }
         rest.sort_unstable_by_key(|slot| std::cmp::Reverse(*slot));
     }
@@ -246,4 +246,46 @@ pub enum Action {
     Order(Verb),
     /// All tasks of a set die.
     Die(u8),
+    /// The owner's lease runs out for want of the table.
+    CutOff,
+    /// A replica without a lease looks and judges.
+    Judge(u8),
+    /// It sends what it judged right.
+    TakeBack(u8, Fate),
+    /// The table answers it again.
+    Back(u8),
+}
+
+/// The name under which a step is counted.
+pub fn kind(action: Action) -> &'static str {
+    match action {
+        Action::Turn(0, Sight::Clear) => "turn",
+        Action::Turn(_, Sight::Clear) => "late pass",
+        Action::Turn(_, Sight::Stale) => "stale read",
+        Action::Turn(..) => "unread",
+        Action::Send(0, Fate::Done) => "effect",
+        Action::Send(_, Fate::Done) => "late send",
+        Action::Send(_, Fate::AnswerLost) => "answer lost",
+        Action::Send(_, Fate::CallLost) => "call lost",
+        Action::Send(_, Fate::Late) => "delayed",
+        Action::Send(_, Fate::Twice) => "duplicated",
+        Action::Send(_, Fate::Throttled) => "refused",
+        Action::Settle(0) => "settle",
+        Action::Settle(_) => "late settle",
+        Action::Crash(..) => "crash",
+        Action::TakeOver(_) => "take-over",
+        Action::Pause => "pause",
+        Action::Land(_) => "landing",
+        Action::Tick => "tick",
+        Action::Drift(_) => "drift",
+        Action::Flip => "alarm",
+        Action::Edit(_) => "edit",
+        Action::Order(_) => "command",
+        Action::Die(_) => "tasks die",
+        Action::CutOff => "cut off",
+        Action::Judge(_) => "emergency look",
+        Action::TakeBack(_, Fate::Done | Fate::AnswerLost) => "emergency write",
+        Action::TakeBack(..) => "emergency write failed or late",
+        Action::Back(_) => "table is back",
+    }
 }

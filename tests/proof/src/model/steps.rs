@@ -5,22 +5,16 @@ use pointsman_core::model::effect::Shares;
 use pointsman_core::records::Group;
 
 use super::config::Config;
-use super::mind::{BrokenId, Mind, Move, Question};
-use super::properties::{self, Broken};
-use super::state::{Action, Fate, Hand, Kind, REPLICAS, Replica, Sight, State};
+use super::lapsed::fair_without_lease;
+use super::mind::{Mind, Move, Question};
+use super::properties;
+use super::state::{Action, Fate, Hand, Kind, REPLICAS, Replica, Sight, State, kind};
 use super::view::View;
 use super::world::{EffectId, Reply, SIGNATURE, World};
+use crate::search::{self, Broken, BrokenId, Budget, System};
 
-/// One step.
-#[derive(Clone, Copy, Debug)]
-pub struct Step {
-    /// What happens.
-    pub action: Action,
-    /// What is then.
-    pub state: State,
-    /// A property that it breaks.
-    pub broken: Option<BrokenId>,
-}
+/// One step of the model.
+pub type Step = search::Step<State, Action>;
 
 /// The model: a configuration, and the shipped code behind numbers.
 pub struct Model {
@@ -30,31 +24,26 @@ pub struct Model {
     pub mind: Mind,
 }
 
-const OWNER: usize = 0;
+pub(super) const OWNER: usize = 0;
 
-impl Model {
-    /// Where everything begins: nothing is recorded, nothing serves.
-    pub fn empty(&self) -> State {
-        State {
-            durable: 0,
-            replicas: [Some(Replica::fresh(1)), None, None],
-            epoch: 1,
-            world: World::empty(self.config.test_route),
-            desired: Some(1),
-            order: None,
-            left: super::state::Budget { each: [0; super::state::KINDS.len()], all: 0 },
-        }
-    }
+impl System for Model {
+    type State = State;
+    type Action = Action;
 
-    /// The one thing that happens when nothing goes wrong and nobody acts. Every state has it.
-    pub fn fair(state: &State) -> Action {
+    fn fair(&self, state: &State) -> Action {
         let late = |hand: Hand| matches!(hand, Hand::Answered { .. });
         for index in 1..REPLICAS {
             if state.replicas[index].is_some_and(|replica| late(replica.hand)) {
                 return Action::Settle(small(index));
             }
+            if let Some(replica) = state.replicas[index].filter(|replica| replica.cut.is_some()) {
+                return fair_without_lease(replica.hand, small(index));
+            }
         }
         let owner = state.owner();
+        if owner.cut.is_some() {
+            return fair_without_lease(owner.hand, 0);
+        }
         match owner.hand {
             Hand::Signed { .. } => Action::Send(0, Fate::Done),
             Hand::Answered { .. } => Action::Settle(0),
@@ -63,8 +52,7 @@ impl Model {
         }
     }
 
-    /// Every step out of a state.
-    pub fn steps(&mut self, state: &State, out: &mut Vec<Step>) {
+    fn steps(&mut self, state: &State, out: &mut Vec<Step>) {
         out.clear();
         for index in 0..REPLICAS {
             if let Some(replica) = state.replicas[index] {
@@ -78,10 +66,53 @@ impl Model {
         }
         self.requests(state, out);
         self.take_over(state, out);
+        self.cut_off(state, out);
         self.people(state, out);
     }
 
-    fn push(&mut self, out: &mut Vec<Step>, action: Action, mut state: State, broken: Option<BrokenId>) {
+    /// It may hold no effect, and what stands there must be right.
+    fn at_rest(&mut self, circle: &[State]) -> Option<(usize, BrokenId)> {
+        circle.iter().enumerate().find_map(|(at, state)| {
+            let busy = state.owner().hand != Hand::Empty;
+            let wrong = if busy {
+                Some(Broken::new(properties::REST, "the same effect is repeated for ever"))
+            } else {
+                properties::at_rest(state, self.mind.digest(state.durable))
+            };
+            Some((at, self.mind.note(wrong)?))
+        })
+    }
+
+    fn kind(action: Action) -> &'static str {
+        kind(action)
+    }
+
+    fn is_tick(action: Action) -> bool {
+        action == Action::Tick
+    }
+}
+
+impl Model {
+    /// Where everything begins: nothing is recorded, nothing serves.
+    pub fn empty(&self) -> State {
+        State {
+            durable: 0,
+            replicas: [Some(Replica::fresh(1)), None, None],
+            epoch: 1,
+            world: World::empty(self.config.test_route),
+            desired: Some(1),
+            order: None,
+            left: Budget::NOTHING,
+        }
+    }
+
+    pub(super) fn push(
+        &mut self,
+        out: &mut Vec<Step>,
+        action: Action,
+        mut state: State,
+        broken: Option<BrokenId>,
+    ) {
         state.tidy();
         let broken = broken.or_else(|| {
             let standing = properties::of_state(&state.world, self.mind.digest(state.durable));
@@ -92,11 +123,12 @@ impl Model {
 
     fn replica(&mut self, state: &State, index: usize, replica: Replica, out: &mut Vec<Step>) {
         match replica.hand {
+            Hand::Empty if replica.cut.is_some() => self.without_lease(state, index, replica, out),
             Hand::Empty => self.between_turns(state, index, replica, out),
             Hand::Signed { effect, age } => self.sending(state, index, effect, age, out),
             Hand::Answered { effect, reply } => self.settling(state, index, effect, reply, out),
         }
-        let has_memory = replica.memory.is_some() || replica.hand != Hand::Empty;
+        let has_memory = replica.memory.is_some() || replica.hand != Hand::Empty || replica.cut.is_some();
         if index == OWNER
             && has_memory
             && let Some(left) = state.left.spend(Kind::Crash)
@@ -253,8 +285,10 @@ impl Model {
             |model: &mut Self, fate: Fate, left, world: World, reply: Reply, broken: Option<BrokenId>| {
                 let mut next = State { world, left, ..*state };
                 let hand = Hand::Answered { effect, reply };
-                next.replicas[index] = Some(Replica { hand, paused: index != OWNER, ..replica });
-                model.push(out, Action::Send(small(index), fate), next, broken);
+                let leased = replica.cut.is_none();
+                next.replicas[index] = Some(Replica { hand, paused: leased && index != OWNER, ..replica });
+                let send = if leased { Action::Send } else { Action::TakeBack };
+                model.push(out, send(small(index), fate), next, broken);
             };
         if let Some(refused) = state.world.objection(self.mind.effect(effect)) {
             send(self, Fate::Done, state.left, state.world, refused, None);
@@ -266,7 +300,7 @@ impl Model {
             broken = self.mind.note(Some(Broken::new(properties::S7, what)));
         }
         send(self, Fate::Done, state.left, done, reply, broken);
-        if index != OWNER {
+        if index != OWNER && replica.cut.is_none() {
             return;
         }
         if let Some(left) = state.left.spend(Kind::Lost) {
@@ -289,6 +323,7 @@ impl Model {
             send(self, Fate::Throttled, left, state.world, Reply::Throttled, None);
         }
         if !replica.paused
+            && replica.cut.is_none()
             && let Some(left) = state.left.spend(Kind::Delay)
         {
             let mut next = State { left, ..*state };
@@ -332,6 +367,9 @@ impl Model {
 
     fn settling(&mut self, state: &State, index: usize, effect: EffectId, reply: Reply, out: &mut Vec<Step>) {
         let mut replica = state.replicas[index].unwrap_or(Replica::fresh(state.epoch));
+        if let Some(cut) = replica.cut {
+            return self.took_back(state, index, cut, (effect, reply), out);
+        }
         let Some(memory) = replica.memory else { return };
         let mut next = *state;
         let (settled, wrong) = self.mind.settle(memory, effect, reply, replica.epoch);
@@ -369,6 +407,12 @@ impl Model {
             let free = next.replicas.iter_mut().skip(1).find(|slot| slot.is_none());
             free.map(|slot| *slot = Some(ghost)).is_some()
         };
+        if former.cut.is_some() {
+            if ghosts < self.config.ghosts && keeps(&mut next, former) {
+                self.push(out, Action::TakeOver(false), next, None);
+            }
+            return;
+        }
         if former.hand == Hand::Empty || ghosts < self.config.ghosts {
             let mut plain = next;
             let ghost = Replica { paused: true, asleep: false, since: 0, needs: 0, ..former };
@@ -467,7 +511,7 @@ pub fn question(state: &State, replica: &Replica, sight: Sight) -> Question {
     }
 }
 
-fn small(index: usize) -> u8 {
+pub(super) fn small(index: usize) -> u8 {
     u8::try_from(index).unwrap_or(u8::MAX)
 }
 
@@ -494,7 +538,7 @@ fn tick(state: &State) -> State {
     for (index, slot) in next.replicas.iter_mut().enumerate() {
         let Some(replica) = slot else { continue };
         replica.since = if replica.memory.is_some() { (replica.since + 1).min(2) } else { 0 };
-        if index == OWNER {
+        if index == OWNER || replica.cut.is_some() {
             replica.asleep = false;
         }
         match replica.hand {
@@ -505,7 +549,7 @@ fn tick(state: &State) -> State {
             }
             Hand::Signed { effect, age } => replica.hand = Hand::Signed { effect, age: age + 1 },
             // A pass has a time-out of its own.
-            Hand::Empty if index != OWNER => *slot = None,
+            Hand::Empty if index != OWNER && replica.cut.is_none() => *slot = None,
             Hand::Empty | Hand::Answered { .. } => {}
         }
     }

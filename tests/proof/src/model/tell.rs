@@ -1,12 +1,12 @@
 //! A path as sentences: what happens, and what is then.
 
 use super::bugs::BUGS;
-use super::search::{Found, kind};
-use super::state::{Action, Fate, Hand, Sight, State};
+use super::state::{Action, Fate, Hand, Sight, State, kind};
 use super::steps::{Model, Step};
+use crate::search::{Found, FoundIn};
 
 /// Prints what was found, step by step.
-pub fn found(model: &Model, found: &Found) {
+pub fn found(model: &Model, found: &FoundIn<Model>) {
     let Found::Broken { broken, path } = found else { return };
     let why = model.mind.why(*broken);
     println!("    {}: {}", why.property, why.detail);
@@ -71,6 +71,17 @@ fn sentence(model: &Model, step: &Step) -> String {
         Action::Edit(None) => "a developer deletes the record".to_owned(),
         Action::Order(verb) => format!("an operator writes {verb:?}"),
         Action::Die(serial) => format!("all tasks of ts-{serial} die"),
+        Action::CutOff => "the owner cannot reach the table, and its lease runs out".to_owned(),
+        Action::Judge(index) => match state.replicas[usize::from(index)].map(|replica| replica.hand) {
+            Some(Hand::Signed { effect, .. }) => {
+                format!("{} without a lease judges: {}", who(index), model.mind.effect(effect))
+            }
+            _ => format!("{} without a lease looks", who(index)),
+        },
+        Action::TakeBack(index, fate) => {
+            format!("{} without a lease sends it ({fate:?}) {}", who(index), now())
+        }
+        Action::Back(index) => format!("the table answers {} again", who(index)),
     }
 }
 
@@ -118,6 +129,10 @@ pub fn kinds_of(model: &Model) -> Vec<&'static str> {
         (Kind::Edit, "edit"),
         (Kind::Order, "command"),
         (Kind::Die, "tasks die"),
+        (Kind::CutOff, "cut off"),
+        (Kind::CutOff, "emergency look"),
+        (Kind::CutOff, "emergency write"),
+        (Kind::CutOff, "table is back"),
     ];
     let there = names.into_iter().filter(|(kind, _)| model.config.has(*kind));
     there.map(|(_, name)| name).chain([kind(Action::Tick)]).collect()

@@ -79,6 +79,31 @@ impl View {
         Observed { service, routes, alarms, extra }
     }
 
+    /// For a seeded bug: the same, with this set running in this group whether it is there or not.
+    pub fn pretend(arn: &str, group: Group, observed: &mut Observed) {
+        let serial = super::world::serial_of(arn);
+        let running = u8::try_from(DESIRED).unwrap_or(u8::MAX);
+        let set = Set {
+            serial,
+            release: (0, 0),
+            revision: 1,
+            in_b: group == Group::B,
+            scale: 1000,
+            running,
+            healthy: running,
+            sick: false,
+            proved: true,
+            primary: true,
+            draining: false,
+        };
+        if let Seen::Known(service) = &mut observed.service {
+            service.task_sets.retain(|known| known.arn != arn);
+            service.task_sets.push(task_set(set, false));
+        }
+        let healthy = Targets { healthy: DESIRED, ..Targets::default() };
+        observed.extra.targets.insert(group, Seen::Known(healthy));
+    }
+
     fn weights(&self, route: &str) -> Shares {
         shares(if route == "public" { self.production } else { self.test.unwrap_or_default() })
     }
@@ -97,27 +122,7 @@ impl View {
             status: ServiceStatus::Active,
             external: true,
             desired_count: DESIRED,
-            task_sets: self.sets.iter().flatten().map(|set| self.task_set(*set)).collect(),
-        }
-    }
-
-    fn task_set(&self, set: Set) -> TaskSet {
-        let (computed, running) = (set.computed(), u32::from(set.running));
-        TaskSet {
-            arn: format!("ts-{}", set.serial),
-            external_id: Some(format!("pm1/proof/U/{}.{}", set.release.0, set.release.1)),
-            revision: Revision { family: "web".to_owned(), number: u32::from(set.revision) },
-            status: match (set.draining, set.primary) {
-                (true, _) => TaskSetStatus::Draining,
-                (false, true) => TaskSetStatus::Primary,
-                (false, false) => TaskSetStatus::Active,
-            },
-            group: Some(if set.in_b { Group::B } else { Group::A }),
-            scale: Percent::from_tenths(set.scale).unwrap_or(Percent::FULL),
-            computed,
-            running,
-            pending: computed.saturating_sub(running),
-            steady: set.is_steady() || (self.old_status && !set.draining),
+            task_sets: self.sets.iter().flatten().map(|set| task_set(*set, self.old_status)).collect(),
         }
     }
 
@@ -180,6 +185,26 @@ impl View {
             of_groups: [Group::A, Group::B].into_iter().map(|group| (group, mine.clone())).collect(),
             actions: actions.collect(),
         }
+    }
+}
+
+fn task_set(set: Set, old_status: bool) -> TaskSet {
+    let (computed, running) = (set.computed(), u32::from(set.running));
+    TaskSet {
+        arn: format!("ts-{}", set.serial),
+        external_id: Some(format!("pm1/proof/U/{}.{}", set.release.0, set.release.1)),
+        revision: Revision { family: "web".to_owned(), number: u32::from(set.revision) },
+        status: match (set.draining, set.primary) {
+            (true, _) => TaskSetStatus::Draining,
+            (false, true) => TaskSetStatus::Primary,
+            (false, false) => TaskSetStatus::Active,
+        },
+        group: Some(if set.in_b { Group::B } else { Group::A }),
+        scale: Percent::from_tenths(set.scale).unwrap_or(Percent::FULL),
+        computed,
+        running,
+        pending: computed.saturating_sub(running),
+        steady: set.is_steady() || (old_status && !set.draining),
     }
 }
 

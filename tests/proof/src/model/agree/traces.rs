@@ -15,6 +15,7 @@ use crate::model::state::{Action, Fate, Hand, KINDS, Kind, State};
 use crate::model::steps::Model;
 use crate::model::world::{MAILS, SICK, serial_of};
 use crate::model::{model_of, world};
+use crate::search::System;
 
 const FATES: [(Fate, u32); 6] = [
     (Fate::Done, 12),
@@ -225,7 +226,7 @@ fn what_the_model_does_to_its_world_does_the_same_to_the_pure_region() {
         let mut pair = Pair::new(None);
         let mut steps = Vec::new();
         for _ in 0..400 {
-            let fair = Model::fair(&state);
+            let fair = model.fair(&state);
             model.steps(&state, &mut steps);
             let wild = rng.random_bool(0.15);
             let step = if wild { steps.choose(&mut rng) } else { steps.iter().find(|it| it.action == fair) };
