@@ -477,10 +477,10 @@ struct Alone {
 
 impl Alone {
     /// Does what comes next, until it is a step like this, which it hands back without having done it.
-    fn until(&mut self, stop: impl Fn(&Replica, &Step) -> bool) -> Step {
+    fn until(&mut self, is_there: impl Fn(&Replica, &Step) -> bool) -> Step {
         loop {
             let step = self.replica.next(self.now_ms);
-            if stop(&self.replica, &step) {
+            if is_there(&self.replica, &step) {
                 return step;
             }
             match &step {
