@@ -23,6 +23,11 @@ LATE_MAX = 5.0
 PROPAGATION = 2.0
 STALE_MAX = PROPAGATION / 2
 
+#: Disturbances come in storms, in seconds. A new owner begins the quiet time anew, so between two storms one must live
+#: through the longest disturbance, LEASE_TTL and QUIET_AFTER_UNKNOWN, and have some time for a busy machine:
+#: 8 + 4 + 6 + 12.
+STORM, CALM = 45.0, 30.0
+
 #: How often each kind comes up, relative to the others.
 WEIGHTS = {
     "kill": 8,
@@ -94,13 +99,13 @@ def plan(seed: int, seconds: float, replicas: int, every: float, kinds: tuple[st
         kind = rng.choices(kinds, weights)[0]
         # All draws are made for every kind, so that a longer list of kinds moves no times.
         any_replica, of_holder = rng.randrange(replicas), rng.random() < HOLDER_SHARE
-        found.append(
-            Disturbance(
-                at=round(at, 2),
-                kind=kind,
-                replica=None if of_holder else any_replica,
-                lasts=_lasts(rng, kind),
-                operation=rng.choice(AIMS),
-                jump=rng.choice(JUMPS),
-            )
+        disturbance = Disturbance(
+            at=round(at, 2),
+            kind=kind,
+            replica=None if of_holder else any_replica,
+            lasts=_lasts(rng, kind),
+            operation=rng.choice(AIMS),
+            jump=rng.choice(JUMPS),
         )
+        if at % (STORM + CALM) < STORM:
+            found.append(disturbance)

@@ -12,7 +12,7 @@ use super::pass::Pass;
 use super::{Next, WaitingOn};
 use crate::model::Effect;
 use crate::model::effect::Shares;
-use crate::model::facts::{KEPT, LatchCause, LateWrite};
+use crate::model::facts::{Facts, KEPT, LatchCause, LateWrite};
 use crate::records::Span;
 
 /// This many consecutive observations, and the propagation wait, before weights that differ from ours are believed.
@@ -92,6 +92,18 @@ pub(super) fn may_still_land(pass: &mut Pass<'_>, earlier: Effect) {
         late.push(LateWrite { route, shares, age: Span::ZERO, landed: false });
         late.drain(..late.len().saturating_sub(KEPT));
     }
+}
+
+/// Past the quiet time no request of back then is accepted any more. One that landed right before is seen in the next
+/// look, and a pass adds two polls at most; then it is being believed, for however long that takes.
+pub(super) fn let_late_writes_age(facts: &mut Facts, watched: Span, poll: Span) {
+    let lands = facts.plan.as_ref().map_or(Span::ZERO, |plan| plan.quiet(true));
+    let believing = facts.drift.idle_reads > 0
+        || facts.release.as_ref().is_some_and(|release| release.progress.foreign_reads > 0);
+    for write in &mut facts.late {
+        write.age = write.age.plus(watched);
+    }
+    facts.late.retain(|write| believing || write.age < lands.plus(poll.times(2)));
 }
 
 /// Whether these weights are those of a write of ours that can still land.

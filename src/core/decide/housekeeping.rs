@@ -27,11 +27,7 @@ pub(super) fn begin_pass(pass: &mut Pass<'_>) {
     if facts.uid.is_empty() {
         input.fresh_uid.clone_into(&mut facts.uid);
     }
-    let lingers = facts.plan.as_ref().map_or(Span::ZERO, |plan| plan.quiet(true));
-    for write in &mut facts.late {
-        write.age = write.age.plus(watched);
-    }
-    facts.late.retain(|write| write.age < lingers);
+    super::foreign::let_late_writes_age(facts, watched, input.limits.poll);
     if let Some(release) = &mut facts.release {
         let progress = &mut release.progress;
         if !suspended {

@@ -63,8 +63,11 @@ const ABRUPT: &[(Kind, u8)] =
     &[(Crash, 1), (Pause, 2), (Lost, 1), (Unheard, 1), (Late, 2), (Twice, 2), (Slip, 1)];
 /// What takes time.
 const SLOW: &[(Kind, u8)] = &[(Pause, 1), (Slow, 2), (Slip, 1)];
-/// Writes that land late, and a process that is stopped meanwhile.
+/// A write that lands late, one that is repeated, and a process that is stopped meanwhile: what it takes to bring a buried
+/// member back.
 const LATE: &[(Kind, u8)] = &[(Pause, 1), (Late, 1), (Twice, 1)];
+/// Two that land late.
+const LATE_LONG: &[(Kind, u8)] = &[(Pause, 1), (Late, 2), (Twice, 1)];
 
 const PLAIN: Config = Config {
     name: "plain",
@@ -104,15 +107,23 @@ pub const CI: &[Config] = &[
         all: 1,
         ..PLAIN
     },
-];
-
-/// The larger budgets.
-pub const LONG: &[Config] = &[
     Config {
         name: "late",
         about: "one shard, all start at once; a late write, a repeated one and a pause",
         faults: From::AtOnce,
         each: LATE,
+        all: 3,
+        ..PLAIN
+    },
+];
+
+/// The larger budgets.
+pub const LONG: &[Config] = &[
+    Config {
+        name: "late-long",
+        about: "one shard, all start at once; three of late writes, a repeated one and a pause",
+        faults: From::AtOnce,
+        each: LATE_LONG,
         all: 3,
         ..PLAIN
     },

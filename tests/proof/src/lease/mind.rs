@@ -161,12 +161,7 @@ impl Mind {
             Event::Tick => *replica = normal::older(replica),
             Event::Looked(None, _) => replica.looked(NOW, None),
             Event::Looked(Some(table), ago) => self.looked(replica, &table, u64::from(ago)),
-            Event::Answered { write: Write::Join { .. }, answer: None, .. } if self.has(Flaw::JoinsAgain) => {
-                replica.looked(NOW, None);
-            }
             Event::Answered { write, ago, answer } => {
-                let joins = matches!(write, Write::Join { .. }) && self.has(Flaw::JoinsAgain);
-                let answer = if joins { Some(true) } else { answer };
                 let ago = if self.has(Flaw::CountsFromAnswer) { 0 } else { u64::from(ago) };
                 if let Some(step) = write.step() {
                     replica.answered(&step, NOW - ago, NOW, answer.map(written));

@@ -106,6 +106,12 @@ pub const BUGS: &[Bug] = &[
         "before a deletion, what was acknowledged needs no reading",
         lies::acknowledged_is_true,
     ),
+    decides(
+        "late-is-a-hand",
+        "MC1",
+        "weights that are not what was written last are a person's",
+        lies::late_is_a_hand,
+    ),
     decides("unlatch", "MC1-alarm", "the alarm is OK again, so the release may go on", decisions::unlatch),
     decides("alarm-late", "MC1-alarm", "an alarm in the last bake is too late to matter", lies::alarm_late),
     decides(

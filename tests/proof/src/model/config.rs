@@ -6,6 +6,9 @@ use super::state::{KINDS, Kind};
 use super::world::SICK;
 use crate::search::Budget;
 
+/// So many agreeing reads, and the propagation wait, are believed (`decide::foreign`).
+const FOREIGN_READS: u8 = 3;
+
 /// One bounded world.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -37,6 +40,14 @@ impl Config {
     /// Whether there is any of a kind.
     pub fn has(&self, kind: Kind) -> bool {
         self.each.iter().any(|(known, budget)| *known == kind && *budget > 0)
+    }
+
+    /// Whether weights may be somebody else's: a person's, those of an owner without the table, or so old a reading of
+    /// ours that it looks like it.
+    pub fn has_hands(&self) -> bool {
+        let stale =
+            self.each.iter().find(|(kind, _)| *kind == Stale).map_or(0, |(_, most)| *most.min(&self.all));
+        self.has(Drift) || self.has(CutOff) || stale >= FOREIGN_READS
     }
 
     /// The budgets at the beginning.

@@ -9,6 +9,8 @@ use pointsman_core::model::Plan;
 use pointsman_core::model::facts::{Facts, Stage};
 use pointsman_core::records::Span;
 
+use super::plan::TICK;
+
 /// How often a write back was tried counts as none, once, or more: with one production route no order among routes
 /// depends on it.
 const TRIED: u32 = 2;
@@ -44,6 +46,9 @@ pub fn normalise(facts: &mut Facts, plan: &Plan, patient: bool) {
                 *tried = (*tried).min(TRIED);
             }
         }
+    }
+    for write in &mut facts.late {
+        write.age = write.age.min(plan.quiet(true).plus(TICK.times(2)));
     }
     if let Some(retained) = &mut facts.retained {
         retained.kept = retained.kept.min(spec.retention);

@@ -5,7 +5,7 @@
 
 use pointsman_core::decide::{Decision, Next};
 use pointsman_core::model::effect::Shares;
-use pointsman_core::model::facts::{Facts, Release, ReleaseKind};
+use pointsman_core::model::facts::{Facts, LatchCause, Release, ReleaseKind};
 use pointsman_core::model::{Effect, Resource};
 use pointsman_core::records::Group;
 use pointsman_core::records::command::Verb;
@@ -25,6 +25,7 @@ pub const S6: &str = "S6a no lost update, no older epoch";
 pub const S7: &str = "S7 recorded before done";
 pub const S9: &str = "S9 nothing forward that is not asked for";
 pub const S12: &str = "S12 an outcome is final";
+pub const S16: &str = "S16 only a hand is a hand";
 pub const S21: &str = "S21 unknown stays unknown";
 pub const S22: &str = "S22 quiet before a deletion";
 pub const BY_ID: &str = "S6c deleted by recorded id";
@@ -109,9 +110,13 @@ pub fn of_settling(before: &Facts, after: &Facts, effect: &Effect, reply: Reply)
     forgotten.then(|| Broken::new(S21, format!("{effect} may still land, and that was forgotten")))
 }
 
-/// Judges a turn by what was to be seen: a gate is passed by a candidate that was healthy, an alarm turns a release
+/// Judges a turn by what was to be seen, and by whether anybody but us has `hands` on the weights: a gate is passed by a candidate that was healthy, an alarm turns a release
 /// around at once, and a release that went back is over only when its traffic is back.
-pub fn of_turn(state: &State, before: &Digest, after: &Digest, sight: Sight) -> Option<Broken> {
+pub fn of_turn(state: &State, before: &Digest, after: &Digest, sight: Sight, hands: bool) -> Option<Broken> {
+    let blamed = before.latched.is_none() && after.latched == Some(LatchCause::MovedByHand);
+    if blamed && !hands {
+        return Some(Broken::new(S16, "weights of our own are taken for a person's"));
+    }
     let release = before.release?;
     let healthy = after.candidate.and_then(|serial| state.world.set(serial)).is_some_and(|set| set.proved);
     if !before.gated && after.gated && !healthy {

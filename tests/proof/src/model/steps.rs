@@ -201,6 +201,7 @@ impl Model {
                 self.mind.digest(question.facts),
                 self.mind.digest(decided.facts),
                 sight,
+                self.config.has_hands(),
             );
             broken = broken.or(self.mind.note(seen));
         }

@@ -51,6 +51,10 @@ pub(super) fn crash_forgets(input: &Input<'_>) -> Decision {
     remembering(input, |facts| facts.outstanding.retain(|_, entry| entry.unknown))
 }
 
+pub(super) fn late_is_a_hand(input: &Input<'_>) -> Decision {
+    remembering(input, |facts| facts.late.clear())
+}
+
 pub(super) fn no_quiet_wait(input: &Input<'_>) -> Decision {
     let longest = Span::from_mins(60 * 24);
     remembering(input, |facts| {
