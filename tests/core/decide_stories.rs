@@ -610,3 +610,18 @@ fn an_unready_latch_cause_is_told_by_its_name() {
     sim.run_until(|sim| !sim.ended.is_empty(), 50);
     assert_eq!(sim.durable.quarantined[0].cause, LatchCause::Alarm);
 }
+
+#[test]
+fn routes_that_cannot_be_read_hold_the_quiet_time_up_and_do_not_begin_it_anew() {
+    let mut sim = Sim::serving(|spec| spec.waits.quiet = Span::from_mins(2));
+    sim.ask(2);
+    let quiet = |sim: &Sim| sim.facts().cleanups.first().map(|job| job.quiet);
+    sim.run_until(|sim| quiet(sim).is_some_and(|quiet| quiet > Span::from_secs(20)), 800);
+    let before = quiet(&sim);
+    for _ in 0..5 {
+        sim.pass(Fault::RoutesUnread);
+        assert_eq!(quiet(&sim), before, "it is not watched either");
+    }
+    finish(&mut sim);
+    assert_eq!(sim.region.task_sets().len(), 1);
+}

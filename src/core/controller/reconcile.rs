@@ -115,8 +115,10 @@ impl Reconciler {
     }
 
     pub(super) fn failed(&self, slot: &mut Slot, error: &ReconcileError) -> Verdict {
-        // Whatever the table now holds, the next run reads it.
-        slot.forget();
+        if error.response() != Response::Remember {
+            // Whatever the table now holds, the next run reads it.
+            slot.forget();
+        }
         slot.failures = slot.failures.saturating_add(1);
         if let ReconcileError::Panicked { detail, .. } = error {
             slot.panics = slot.panics.saturating_add(1);
@@ -133,7 +135,7 @@ impl Reconciler {
         }
         match error.response() {
             // Of the permit the loop makes sure before each run, and `act` before each call.
-            Response::Retry | Response::StopActing | Response::Reject => {}
+            Response::Remember | Response::Retry | Response::StopActing | Response::Reject => {}
             Response::ReadAgain => slot.known = None,
             Response::Hold => (slot.known, slot.waiting) = (None, Some("Halted")),
         }

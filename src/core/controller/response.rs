@@ -6,8 +6,10 @@
 //! class or lane does not compile before somebody has said what follows.
 //!
 //! None of it changes how a release ends. A run that failed forgets what it read, and the next one begins with what
-//! is durable, so all that a lasting trouble costs is time; what was announced before stays announced, and an effect
-//! whose announcement was not written is not sent. `tests/store_trouble.rs` holds the loop to it, cell by cell.
+//! is durable, so all that a lasting trouble costs is time. One that could not even read the records forgets nothing:
+//! else a table that throttles would take back the watched time that no checkpoint has written yet, and a bake of
+//! minutes would not end before the throttling does. What was announced before stays announced, and an effect whose
+//! announcement was not written is not sent. `tests/store_trouble.rs` holds the loop to it, cell by cell.
 
 use super::workqueue::Lane;
 use crate::ports::StoreError;
@@ -128,10 +130,12 @@ impl Class {
     }
 }
 
-/// What a run does about it. After each of them but [`Response::Reject`] it ends, forgets what it read, and comes
-/// again after a pause (see [`longest_pause`]).
+/// What a run does about it. After each of them but [`Response::Reject`] it ends and comes again after a pause (see
+/// [`longest_pause`]); and but for [`Response::Remember`] it forgets what it read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Response {
+    /// *Retry*, with what this process remembers, the watched time included: nothing was read that says otherwise.
+    Remember,
     /// *Retry.*
     Retry,
     /// *Stop acting*: nothing more is tried under this permit.
@@ -159,7 +163,11 @@ pub const fn to_failed(call: Call, class: Class) -> Response {
         },
         Class::NoLease => Response::StopActing,
         Class::TooNew | Class::Damaged => Response::Hold,
-        Class::Passing | Class::Lasting => Response::Retry,
+        Class::Passing | Class::Lasting => match call {
+            Call::ReadRecords => Response::Remember,
+            // A write may have landed, or what was decided is not durable.
+            Call::ReadState | Call::Write(_) => Response::Retry,
+        },
     }
 }
 

@@ -222,7 +222,13 @@ fn barrier(pass: &mut Pass<'_>, job: &Cleanup) -> Option<Next> {
         if stands && reads_zero {
             continue;
         }
-        reset_quiet(pass);
+        let unreadable = live.is_none() && pass.not_our_pair(&route).is_none();
+        if stands && unreadable {
+            // Nothing was seen that could shorten it: the quiet time stands still, and the fresh reads begin anew.
+            reset_zero_reads(pass);
+        } else {
+            reset_quiet(pass);
+        }
         if live.is_none() {
             if let Some(what) = pass.not_our_pair(&route) {
                 let owner = format!("{route}, which shows {what}");
@@ -331,6 +337,12 @@ fn count_quiet(pass: &mut Pass<'_>) {
 fn reset_quiet(pass: &mut Pass<'_>) {
     if let Some(job) = pass.facts.cleanups.first_mut() {
         job.quiet = Span::ZERO;
+    }
+    reset_zero_reads(pass);
+}
+
+fn reset_zero_reads(pass: &mut Pass<'_>) {
+    if let Some(job) = pass.facts.cleanups.first_mut() {
         job.zero_reads = 0;
     }
 }
