@@ -27,7 +27,6 @@
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
@@ -48,7 +47,8 @@ use state::{Action, Phase, State};
 use steps::Model;
 use table::Name;
 
-use crate::search::{self, Found, FoundIn, MOST_STATES, Reached, Rest, System as _};
+use crate::search::report::{self, Outcome};
+use crate::search::{Found, System as _};
 
 /// How much of it. Without arguments: what runs with every change.
 #[derive(Debug, clap::Args)]
@@ -97,10 +97,7 @@ fn configurations(args: &Args) -> anyhow::Result<bool> {
         None => all.iter().collect(),
     };
     ensure!(!chosen.is_empty(), "no such configuration");
-    println!(
-        "{:<12} {:>10} {:>11} {:>6} {:>8} {:>8} {:>6} {:>8}",
-        "lease", "states", "steps", "depth", "replicas", "events", "ticks", "seconds"
-    );
+    report::head("lease", &["replicas", "events"]);
     let mut met = BTreeSet::new();
     for config in chosen {
         let config = Config { all: args.faults.unwrap_or(config.all), ..*config };
@@ -111,56 +108,30 @@ fn configurations(args: &Args) -> anyhow::Result<bool> {
     let whole = args.config.is_none() && !args.long;
     let missing: Vec<&str> =
         config::MUST_BE_MET.iter().filter(|name| whole && !met.contains(**name)).copied().collect();
-    if !missing.is_empty() {
-        println!("never met: {}", missing.join(", "));
-    }
-    Ok(missing.is_empty())
+    Ok(report::nothing_missing("never met", &missing))
 }
 
 /// Explores one configuration; whether nothing was found.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long the search takes is told to people, and nothing is decided by it"
-)]
 fn check(config: &Config, met: &mut BTreeSet<&'static str>) -> anyhow::Result<bool> {
-    let began = Instant::now();
-    let (mut model, reached, mut found) = explore(config, None)?;
-    let mut rest = Rest::default();
-    if matches!(found, Found::Nothing) {
-        (rest, found) = search::come_to_rest(&mut model, &reached);
-    }
+    let (model, outcome) = explore(config, None)?;
     let (replicas, events) = model.mind.sizes();
-    println!(
-        "{:<12} {:>10} {:>11} {:>6} {replicas:>8} {events:>8} {:>6} {:>8.1}   {}",
-        config.name,
-        reached.states.len(),
-        reached.generated,
-        reached.depth,
-        rest.ticks,
-        began.elapsed().as_secs_f64(),
-        config.about,
-    );
-    let kinds: Vec<String> = reached.kinds.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    println!("    {}", kinds.join(", "));
+    outcome.tell(config.name, &[replicas, events], config.about);
     met.extend(model.mind.wanted.keys());
-    tell::found(&model, &found);
-    let missing: Vec<&str> =
-        tell::kinds_of(&model).into_iter().filter(|name| !reached.kinds.contains_key(name)).collect();
-    if !missing.is_empty() {
-        println!("    never explored: {}", missing.join(", "));
-    }
-    Ok(matches!(found, Found::Nothing) && missing.is_empty())
+    tell::found(&model, &outcome.found);
+    let wanted = tell::kinds_of(&model).into_iter();
+    let missing: Vec<&str> = wanted.filter(|name| !outcome.reached.kinds.contains_key(name)).collect();
+    Ok(report::nothing_missing("    never explored", &missing) && outcome.is_clean())
 }
 
-fn explore(config: &Config, bug: Option<&Bug>) -> anyhow::Result<(Model, Reached<State>, FoundIn<Model>)> {
+fn explore(config: &Config, bug: Option<&Bug>) -> anyhow::Result<(Model, Outcome<Model>)> {
     let mut mind = Mind::new(bug.map(|bug| bug.flaw));
     // An absent process is told as the first one that could be.
     mind.begin(Name::new(0, 0), 0, config.counts[0]);
     let mut model = Model { config: *config, mind, start: None };
     let start = start(&mut model)?;
     model.start = Some(start);
-    let (reached, found) = search::explore(&mut model, start, MOST_STATES)?;
-    Ok((model, reached, found))
+    let outcome = Outcome::of(&mut model, start)?;
+    Ok((model, outcome))
 }
 
 /// Where a configuration begins.
@@ -190,35 +161,26 @@ fn start(model: &mut Model) -> anyhow::Result<State> {
 // --- the seeded bugs
 
 fn all_bugs() -> anyhow::Result<bool> {
-    println!("\n{:<22} {:>6}  property", "seeded bug", "steps");
+    report::bugs_head();
     let mut survivors = 0;
-    // Those that show in a large configuration alone are asked for by name.
-    let shown = |bug: &&Bug| config::CI.iter().any(|config| config.name == bug.config);
-    let bugs: Vec<&Bug> = BUGS.iter().filter(shown).collect();
-    for bug in &bugs {
-        survivors += u32::from(!caught(bug, false)?);
+    for bug in BUGS {
+        survivors += usize::from(!caught(bug, false)?);
     }
-    println!("{} seeded bugs of the lease, {survivors} not caught", bugs.len());
-    Ok(survivors == 0)
+    Ok(report::bugs_foot(" of the lease", BUGS.len(), survivors))
 }
 
 /// Whether a bug yields a counterexample.
 fn caught(bug: &Bug, tell: bool) -> anyhow::Result<bool> {
-    let mut all = config::CI.iter().chain(config::LONG);
-    let config = all.find(|config| config.name == bug.config).context("a configuration")?;
-    let (mut model, reached, mut found) = explore(config, Some(bug))?;
-    if matches!(found, Found::Nothing) {
-        (_, found) = search::come_to_rest(&mut model, &reached);
-    }
-    let Found::Broken { broken, path } = &found else {
-        println!("{:<22} {:>6}  not caught: {}", bug.name, "-", bug.thought);
+    let config = config::CI.iter().find(|config| config.name == bug.config).context("a configuration")?;
+    let (model, outcome) = explore(config, Some(bug))?;
+    let Found::Broken { broken, path } = &outcome.found else {
+        report::not_caught(bug.name, bug.thought);
         return Ok(false);
     };
-    let why = model.mind.why(*broken);
-    println!("{:<22} {:>6}  {}: {}", bug.name, path.len(), why.property, why.detail);
+    report::caught(bug.name, path.len(), model.mind.why(*broken));
     if tell {
         println!("    the thought: {}", bug.thought);
-        tell::found(&model, &found);
+        tell::found(&model, &outcome.found);
     }
     Ok(true)
 }

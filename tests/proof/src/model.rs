@@ -18,7 +18,7 @@
 //!
 //! **What is judged.** [`properties`] says of the world and of each write what must never be; `decide::safety` gives
 //! its second opinion on each decision; and from *every* state that was reached, the way without further faults must
-//! come to rest as asked ([`crate::search::come_to_rest`]), which is liveness after any faults within the budgets.
+//! come to rest as asked ([`crate::search`]), which is liveness after any faults within the budgets.
 //!
 //! **Whether it can fail.** [`bugs`] breaks the design in many ways; each must give a counterexample.
 //!
@@ -33,7 +33,6 @@
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
@@ -61,7 +60,8 @@ use mind::Mind;
 use state::{Action, State};
 use steps::Model;
 
-use crate::search::{self, Found, FoundIn, MOST_STATES, Reached, Rest, System as _};
+use crate::search::report::{self, Outcome};
+use crate::search::{Found, System as _};
 
 /// How much of it. Without arguments: what runs with every change.
 #[derive(Debug, clap::Args)]
@@ -112,10 +112,7 @@ fn configurations(args: &Args) -> anyhow::Result<bool> {
         None => all.iter().collect(),
     };
     ensure!(!chosen.is_empty(), "no such configuration");
-    println!(
-        "{:<12} {:>10} {:>11} {:>6} {:>7} {:>9} {:>6} {:>8}",
-        "configuration", "states", "steps", "depth", "facts", "decisions", "ticks", "seconds"
-    );
+    report::head("configuration", &["facts", "decisions"]);
     let mut met = BTreeSet::new();
     for config in chosen {
         if !check(config, &mut met)? {
@@ -125,59 +122,33 @@ fn configurations(args: &Args) -> anyhow::Result<bool> {
     let whole = args.config.is_none() && !args.long;
     let missing: Vec<&str> =
         config::MUST_BE_MET.iter().filter(|name| whole && !met.contains(**name)).copied().collect();
-    if !missing.is_empty() {
-        println!("never met: {}", missing.join(", "));
-    }
-    Ok(missing.is_empty())
+    Ok(report::nothing_missing("never met", &missing))
 }
 
 /// Explores one configuration; whether nothing was found.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long the search takes is told to people, and nothing is decided by it"
-)]
 fn check(config: &Config, met: &mut BTreeSet<String>) -> anyhow::Result<bool> {
-    let began = Instant::now();
-    let (mut model, reached, mut found) = explore(config, None, true)?;
-    let mut rest = Rest::default();
-    if matches!(found, Found::Nothing) {
-        (rest, found) = search::come_to_rest(&mut model, &reached);
-    }
+    let (model, outcome) = explore(config, None, true)?;
     let (facts, questions) = model.mind.sizes();
-    println!(
-        "{:<13} {:>10} {:>11} {:>6} {facts:>7} {questions:>9} {:>6} {:>8.1}   {}",
-        config.name,
-        reached.states.len(),
-        reached.generated,
-        reached.depth,
-        rest.ticks,
-        began.elapsed().as_secs_f64(),
-        config.about,
-    );
-    let kinds: Vec<String> = reached.kinds.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    println!("    {}", kinds.join(", "));
+    outcome.tell(config.name, &[facts, questions], config.about);
     met.extend(model.mind.reached.keys().cloned());
-    tell::found(&model, &found);
-    let missing: Vec<&str> =
-        tell::kinds_of(&model).into_iter().filter(|name| !reached.kinds.contains_key(name)).collect();
-    if !missing.is_empty() {
-        println!("    never explored: {}", missing.join(", "));
-    }
-    Ok(matches!(found, Found::Nothing) && missing.is_empty())
+    tell::found(&model, &outcome.found);
+    let wanted = tell::kinds_of(&model).into_iter();
+    let missing: Vec<&str> = wanted.filter(|name| !outcome.reached.kinds.contains_key(name)).collect();
+    Ok(report::nothing_missing("    never explored", &missing) && outcome.is_clean())
 }
 
 fn explore(
     config: &Config,
     bug: Option<&'static Bug>,
     second_opinion: bool,
-) -> anyhow::Result<(Model, Reached<State>, FoundIn<Model>)> {
+) -> anyhow::Result<(Model, Outcome<Model>)> {
     let mut model = model_of(config)?;
     let start = start(&mut model)?;
     model.mind.second_opinion = second_opinion;
     model.mind.bug = bug;
     model.mind.forget_answers();
-    let (reached, found) = search::explore(&mut model, start, MOST_STATES)?;
-    Ok((model, reached, found))
+    let outcome = Outcome::of(&mut model, start)?;
+    Ok((model, outcome))
 }
 
 fn model_of(config: &Config) -> anyhow::Result<Model> {
@@ -212,33 +183,28 @@ fn start(model: &mut Model) -> anyhow::Result<State> {
 // --- the seeded bugs
 
 fn all_bugs() -> anyhow::Result<bool> {
-    println!("\n{:<22} {:>6}  property", "seeded bug", "steps");
+    report::bugs_head();
     let mut survivors = 0;
     for bug in BUGS {
-        survivors += u32::from(!caught(bug, false)?);
+        survivors += usize::from(!caught(bug, false)?);
     }
-    println!("{} seeded bugs, {survivors} not caught", BUGS.len());
-    Ok(survivors == 0)
+    Ok(report::bugs_foot("", BUGS.len(), survivors))
 }
 
 /// Whether a bug yields a counterexample: by the properties of the world if it can, else by the second opinion.
 fn caught(bug: &'static Bug, tell: bool) -> anyhow::Result<bool> {
     let config = config::CI.iter().find(|config| config.name == bug.config).context("a configuration")?;
     for second_opinion in [false, true] {
-        let (mut model, reached, mut found) = explore(config, Some(bug), second_opinion)?;
-        if matches!(found, Found::Nothing) {
-            (_, found) = search::come_to_rest(&mut model, &reached);
-        }
-        if let Found::Broken { broken, path } = &found {
-            let why = model.mind.why(*broken);
-            println!("{:<22} {:>6}  {}: {}", bug.name, path.len(), why.property, why.detail);
+        let (model, outcome) = explore(config, Some(bug), second_opinion)?;
+        if let Found::Broken { broken, path } = &outcome.found {
+            report::caught(bug.name, path.len(), model.mind.why(*broken));
             if tell {
                 println!("    the thought: {}", bug.thought);
-                tell::found(&model, &found);
+                tell::found(&model, &outcome.found);
             }
             return Ok(true);
         }
     }
-    println!("{:<22} {:>6}  not caught: {}", bug.name, "-", bug.thought);
+    report::not_caught(bug.name, bug.thought);
     Ok(false)
 }

@@ -3,6 +3,8 @@
 //! It is plain, so a counterexample is a shortest one, and a state is kept once. What the systems are is said in
 //! `model` and in `lease`.
 
+pub mod report;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hash};
@@ -10,7 +12,7 @@ use std::hash::{BuildHasher, Hash};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// More than this does not fit into memory.
-pub const MOST_STATES: usize = 60_000_000;
+const MOST_STATES: usize = 60_000_000;
 
 /// A number for a broken property; the system knows which.
 pub type BrokenId = u16;
@@ -162,7 +164,7 @@ impl<S: Copy + Eq + Hash> Reached<S> {
 }
 
 /// Explores everything, at most `cap` states.
-pub fn explore<T: System>(
+fn explore<T: System>(
     system: &mut T,
     start: T::State,
     cap: usize,
@@ -232,7 +234,7 @@ pub struct Rest {
 ///
 /// Each state has one fair step, so the ways form chains that end in circles. A circle is rest, and what stands there must
 /// be right.
-pub fn come_to_rest<T: System>(system: &mut T, reached: &Reached<T::State>) -> (Rest, FoundIn<T>) {
+fn come_to_rest<T: System>(system: &mut T, reached: &Reached<T::State>) -> (Rest, FoundIn<T>) {
     const UNSEEN: u32 = NONE;
     const ON_PATH: u32 = NONE - 1;
     let mut ticks = vec![UNSEEN; reached.states.len()];

@@ -18,11 +18,11 @@
 //! by the clock.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use pointsman_core::decide::{Decision, Input, Next, decide};
 
-use crate::search::{self, Found, FoundIn, Rest};
+use crate::search::report::{self, Outcome};
+use crate::search::{Found, FoundIn};
 
 mod mind;
 mod steps;
@@ -158,10 +158,8 @@ const MUST_BE_MET: &[&str] = &[
 
 /// Explores every overlap and every seeded bug; whether all is as it should be.
 pub fn run() -> anyhow::Result<bool> {
-    println!(
-        "\n{:<12} {:>10} {:>11} {:>6} {:>9} {:>6} {:>8}",
-        "two services", "states", "steps", "depth", "decisions", "ticks", "seconds"
-    );
+    println!();
+    report::head("two services", &["decisions"]);
     let mut met = BTreeSet::new();
     for overlap in OVERLAPS.iter().chain([&APART]) {
         if !check(overlap, &mut met)? {
@@ -170,63 +168,33 @@ pub fn run() -> anyhow::Result<bool> {
     }
     println!("met: {}", met.iter().copied().collect::<Vec<_>>().join("; "));
     let missing: Vec<&str> = MUST_BE_MET.iter().filter(|name| !met.contains(**name)).copied().collect();
-    if !missing.is_empty() {
-        println!("never met: {}", missing.join(", "));
-    }
+    let met_all = report::nothing_missing("never met", &missing);
     let mut survivors = 0;
     for bug in BUGS {
-        survivors += u32::from(!caught(bug)?);
+        survivors += usize::from(!caught(bug)?);
     }
-    println!("{} seeded bugs of claims, {survivors} not caught", BUGS.len());
-    Ok(missing.is_empty() && survivors == 0)
+    Ok(report::bugs_foot(" of claims", BUGS.len(), survivors) && met_all)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long the search takes is told to people, and nothing is decided by it"
-)]
 fn check(overlap: &Overlap, met: &mut BTreeSet<&'static str>) -> anyhow::Result<bool> {
-    let began = Instant::now();
     let mut two = Two::new(overlap, None)?;
-    let start = Two::start();
-    let (reached, mut found) = search::explore(&mut two, start, search::MOST_STATES)?;
-    let mut rest = Rest::default();
-    if matches!(found, Found::Nothing) {
-        (rest, found) = search::come_to_rest(&mut two, &reached);
-    }
-    println!(
-        "{:<12} {:>10} {:>11} {:>6} {:>9} {:>6} {:>8.1}   {}",
-        overlap.name,
-        reached.states.len(),
-        reached.generated,
-        reached.depth,
-        two.mind.questions(),
-        rest.ticks,
-        began.elapsed().as_secs_f64(),
-        overlap.about,
-    );
-    let kinds: Vec<String> = reached.kinds.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    println!("    {}", kinds.join(", "));
+    let outcome = Outcome::of(&mut two, Two::start())?;
+    outcome.tell(overlap.name, &[two.mind.questions()], overlap.about);
     met.extend(two.met.iter().copied());
-    tell(&two, &found);
-    Ok(matches!(found, Found::Nothing))
+    tell(&two, &outcome.found);
+    Ok(outcome.is_clean())
 }
 
 fn caught(bug: &'static Bug) -> anyhow::Result<bool> {
     for overlap in OVERLAPS {
         let mut two = Two::new(overlap, Some(bug))?;
-        let start = Two::start();
-        let (reached, mut found) = search::explore(&mut two, start, search::MOST_STATES)?;
-        if matches!(found, Found::Nothing) {
-            (_, found) = search::come_to_rest(&mut two, &reached);
-        }
-        if let Found::Broken { broken, path } = &found {
-            let why = two.mind.why(*broken);
-            println!("{:<22} {:>6}  {}: {}", bug.name, path.len(), why.property, why.detail);
+        let outcome = Outcome::of(&mut two, Two::start())?;
+        if let Found::Broken { broken, path } = &outcome.found {
+            report::caught(bug.name, path.len(), two.mind.why(*broken));
             return Ok(true);
         }
     }
-    println!("{:<22} {:>6}  not caught: {}", bug.name, "-", bug.thought);
+    report::not_caught(bug.name, bug.thought);
     Ok(false)
 }
 
