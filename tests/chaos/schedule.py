@@ -88,7 +88,7 @@ def _lasts(rng: random.Random, kind: str) -> float:
 
 
 def plan(seed: int, seconds: float, replicas: int, every: float, kinds: tuple[str, ...]) -> list[Disturbance]:
-    """Disturbances over a time, one each `every` seconds on average."""
+    """Disturbances over a time, one each `every` seconds of a storm on average, and none between two storms."""
     rng = random.Random(seed)
     weights = [WEIGHTS[kind] for kind in kinds]
     found, at = [], 0.0

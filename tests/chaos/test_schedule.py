@@ -3,7 +3,7 @@
 import unittest
 from collections import Counter
 
-from schedule import LATE_MAX, LEASE_RENEW, LEASE_TTL, QUIET_AFTER_UNKNOWN, STOP_MAX, WEIGHTS, plan
+from schedule import CALM, LATE_MAX, LEASE_RENEW, LEASE_TTL, QUIET_AFTER_UNKNOWN, STOP_MAX, STORM, WEIGHTS, plan
 
 KINDS = tuple(WEIGHTS)
 
@@ -29,6 +29,12 @@ class ThePlan(unittest.TestCase):
                 self.assertLessEqual(one.lasts, LATE_MAX, one)
         self.assertLess(STOP_MAX, LEASE_TTL - LEASE_RENEW + QUIET_AFTER_UNKNOWN)
         self.assertLess(LATE_MAX, QUIET_AFTER_UNKNOWN)
+
+    def test_lets_an_owner_live_through_its_quiet_time_between_two_storms(self):
+        begun = [one.at % (STORM + CALM) for one in plan(4, 2_000, 3, 2.0, KINDS)]
+        self.assertLess(max(begun), STORM + 0.01)
+        longest = max(one.lasts for one in plan(4, 2_000, 3, 2.0, KINDS))
+        self.assertLess(longest + LEASE_TTL + QUIET_AFTER_UNKNOWN, CALM)
 
     def test_means_every_replica_and_the_owner(self):
         meant = Counter(one.replica for one in plan(5, 2_000, 3, 2.0, KINDS))
