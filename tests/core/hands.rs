@@ -2,7 +2,7 @@
 //! through the phases in which the answer differs.
 //!
 //! `decide_stories.rs` tells those of weights and alarms in a bake, of outages and of a falling desiredCount;
-//! `refusals.rs` what a request meets afterwards.
+//! `lost_versions.rs` those of a version that is gone; `refusals.rs` what a request meets afterwards.
 
 use pointsman_core::decide::Next;
 use pointsman_core::decide::response::{Class, Phase, Work};
@@ -20,7 +20,7 @@ use crate::sim::{Fault, Sim};
 const LONG: u32 = 800;
 
 /// Version 1 serves from a, and version 2 has come this far with its release.
-fn at(phase: Phase) -> Sim {
+pub fn at(phase: Phase) -> Sim {
     let steps = vec![StepSpec {
         weight: Percent::from_tenths(100),
         scale: Percent::from_tenths(500).map(Scale::Fixed),
@@ -43,11 +43,11 @@ fn at(phase: Phase) -> Sim {
     sim
 }
 
-fn candidate(sim: &Sim) -> String {
+pub fn candidate(sim: &Sim) -> String {
     sim.facts().release.as_ref().and_then(|release| release.candidate.task_set.clone()).expect("it is made")
 }
 
-fn stable(sim: &Sim) -> String {
+pub fn stable(sim: &Sim) -> String {
     sim.facts().stable.as_ref().expect("something serves").task_set.clone()
 }
 
@@ -65,17 +65,17 @@ fn until_ended_again(sim: &mut Sim) {
     sim.run_until(|sim| sim.ended.len() > before, LONG);
 }
 
-fn finish(sim: &mut Sim) {
+pub fn finish(sim: &mut Sim) {
     sim.last_next = None;
     sim.run_until(Sim::is_settled, LONG);
     assert_eq!(sim.violations, Vec::<String>::new());
 }
 
-fn is_halted(sim: &Sim, reason: HaltReason) -> bool {
+pub fn is_halted(sim: &Sim, reason: HaltReason) -> bool {
     matches!(&sim.last_next, Some(Next::Halted(halt)) if halt.reason == reason)
 }
 
-fn pass(sim: &mut Sim, times: u32) {
+pub fn pass(sim: &mut Sim, times: u32) {
     for _ in 0..times {
         sim.pass(Fault::None);
     }

@@ -6,6 +6,7 @@ mod decide_stories;
 mod hands;
 mod isolation;
 mod late_writes;
+mod lost_versions;
 mod pinned;
 mod records;
 mod refusals;

@@ -198,6 +198,10 @@ fn step(pass: &mut Pass<'_>, set: &TaskSet) -> Next {
     match steps.get(index) {
         None => complete(pass, set),
         Some(Step::Pause(_)) => pause(pass, &steps),
+        // Nobody else can answer: the candidate gets all, at every step.
+        Some(Step::Shift { bake, .. }) if pass.stable_is_gone() => {
+            shift_step(pass, set, Percent::FULL, Percent::FULL, *bake)
+        }
         Some(Step::Shift { weight, scale, bake }) => shift_step(pass, set, *weight, *scale, *bake),
     }
 }
@@ -318,7 +322,8 @@ fn guard(pass: &Pass<'_>, set: &TaskSet, weight: Percent) -> Option<WaitingOn> {
     // Stable needs its full strength as long as it carries traffic; releasing over a broken stable must still
     // work (`reliability.md` L10), so only a set that changes holds a step, not one that stays unhealthy.
     let stable = release.stable.as_ref().and_then(|stable| pass.task_set(&stable.task_set));
-    if stable.is_some_and(|stable| stable.pending > 0 && !stable.steady) {
+    let perhaps_gone = release.progress.stable_gone_reads > 0 && !pass.stable_is_gone();
+    if perhaps_gone || stable.is_some_and(|stable| stable.pending > 0 && !stable.steady) {
         return Some(WaitingOn::StableSteady);
     }
     None

@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use super::pass::{Pass, unread};
 use super::{Asked, Next, Wait, WaitingOn};
 use crate::model::effect::short;
-use crate::model::facts::{Cleanup, Version};
+use crate::model::facts::{Cleanup, Halt, HaltReason, Version};
 use crate::model::observed::{LoadBalancer, TaskSet, TaskSetStatus};
 use crate::model::{Effect, Need, Resource, Seen};
-use crate::records::Span;
+use crate::records::{Group, Span};
 
 /// Consecutive fresh reads of the whole load balancer before a deletion.
 pub(super) const ZERO_READS: u8 = 2;
@@ -68,6 +68,9 @@ pub(super) fn tend(pass: &mut Pass<'_>) -> Option<Next> {
     if pass.release().is_some() {
         return None;
     }
+    if let Some(halt) = unknown_version_serves(pass) {
+        return Some(Next::Halted(halt));
+    }
     note_orphans(pass);
     end_retention(pass);
     if let Some(job) = pass.facts.cleanups.first().cloned() {
@@ -85,8 +88,7 @@ pub(super) fn rest(pass: &Pass<'_>) -> Next {
 }
 
 /// Task sets with our mark that no record names: a late creation, or one whose memory was lost.
-fn note_orphans(pass: &mut Pass<'_>) {
-    let Some(service) = pass.service() else { return };
+fn orphans(pass: &Pass<'_>) -> Vec<(Version, TaskSetStatus)> {
     let prefix = pass.external_prefix();
     let known: BTreeSet<&str> = pass
         .facts
@@ -95,24 +97,51 @@ fn note_orphans(pass: &mut Pass<'_>) {
         .chain(pass.facts.retained.iter().map(|kept| &kept.version))
         .map(|version| version.task_set.as_str())
         .collect();
-    let orphans: Vec<Version> = service
-        .task_sets
-        .iter()
-        .filter(|set| set.status != TaskSetStatus::Draining && !known.contains(set.arn.as_str()))
-        .filter_map(|set| {
-            let external_id = set.external_id.clone().filter(|id| id.starts_with(&prefix))?;
-            Some(Version {
-                revision: set.revision.clone(),
-                task_set: set.arn.clone(),
-                external_id,
-                group: set.group?,
-                scale: set.scale,
-            })
-        })
-        .collect();
-    for orphan in orphans {
+    let version = |set: &TaskSet| {
+        let external_id = set.external_id.clone().filter(|id| id.starts_with(&prefix))?;
+        let version = Version {
+            revision: set.revision.clone(),
+            task_set: set.arn.clone(),
+            external_id,
+            group: set.group?,
+            scale: set.scale,
+        };
+        Some((version, set.status))
+    };
+    let sets = pass.service().into_iter().flat_map(|service| &service.task_sets);
+    sets.filter(|set| set.status != TaskSetStatus::Draining && !known.contains(set.arn.as_str()))
+        .filter_map(version)
+        .collect()
+}
+
+fn note_orphans(pass: &mut Pass<'_>) {
+    for (orphan, _) in orphans(pass) {
         pass.clean_up(&orphan, true);
     }
+}
+
+/// A late creation is never PRIMARY and never has traffic. A task set that has both came of a release that our memory
+/// does not know: it is older than the world, and nothing that it says is a reason to move anything (`semantics` 5.11).
+fn unknown_version_serves(pass: &Pass<'_>) -> Option<Halt> {
+    let facts = &pass.facts;
+    let has_traffic = |group: Group| {
+        pass.production().iter().any(|route| pass.live(route).is_some_and(|live| live.of(group) > 0))
+    };
+    let leaves = |version: &Version| {
+        facts.tombstones.contains(&version.task_set)
+            || facts.cleanups.iter().any(|job| job.external_id == version.external_id)
+    };
+    let (version, _) = orphans(pass).into_iter().find(|(version, status)| {
+        *status == TaskSetStatus::Primary && !leaves(version) && has_traffic(version.group)
+    })?;
+    Some(Halt {
+        reason: HaltReason::StateContradicts,
+        detail: format!(
+            "{} is PRIMARY and has traffic, and what is remembered does not know it: is the state that of an earlier \
+             time?",
+            version.revision
+        ),
+    })
 }
 
 fn end_retention(pass: &mut Pass<'_>) {
@@ -121,10 +150,29 @@ fn end_retention(pass: &mut Pass<'_>) {
     let returning = pass.facts.pending.as_ref().is_some_and(|pending| pending.return_to_retained);
     let in_the_way = pass.facts.pending.is_some() && !returning;
     let service_deleted = matches!(pass.input.service, Asked::Absent);
-    if in_the_way || service_deleted || (kept.kept >= retention && !returning) {
-        pass.facts.retained = None;
-        pass.clean_up(&kept.version, kept.uncertain);
+    if !(in_the_way || service_deleted || (kept.kept >= retention && !returning)) {
+        return;
     }
+    let lost = pass.facts.stable.clone().filter(|stable| pass.known_gone(stable));
+    match lost {
+        // What was kept warm is all there is. It gets the traffic first (`repair`), and then counts as stable.
+        Some(lost) if !pass.known_gone(&kept.version) => {
+            if has_everything(pass, kept.version.group) {
+                pass.facts.retained = None;
+                pass.facts.stable = Some(kept.version);
+                pass.clean_up(&lost, kept.uncertain);
+            }
+        }
+        Some(_) | None => {
+            pass.facts.retained = None;
+            pass.clean_up(&kept.version, kept.uncertain);
+        }
+    }
+}
+
+fn has_everything(pass: &Pass<'_>, group: Group) -> bool {
+    let target = Pass::all_to(group);
+    pass.production().iter().all(|route| pass.live(route).is_some_and(|live| live.same_ratio(target)))
 }
 
 /// A deleted `ManagedService` keeps its claims until everything of it is gone. A request that has not started is
@@ -183,6 +231,10 @@ fn await_late_creation(pass: &mut Pass<'_>, job: &Cleanup) -> Next {
 }
 
 fn quiesce(pass: &mut Pass<'_>, job: &Cleanup, set: &TaskSet) -> Next {
+    // Its writes serve the deletion, which suspension holds up.
+    if pass.suspended() {
+        return wait(pass, job, WaitingOn::Suspended, None);
+    }
     if let Some(next) = barrier(pass, job) {
         return next;
     }
@@ -191,9 +243,6 @@ fn quiesce(pass: &mut Pass<'_>, job: &Cleanup, set: &TaskSet) -> Next {
     }
     if let Some(next) = stable_first(pass, job) {
         return next;
-    }
-    if pass.suspended() {
-        return wait(pass, job, WaitingOn::Suspended, None);
     }
     let quiet = pass.plan().map_or(Span::ZERO, |plan| plan.quiet(job.uncertain));
     if job.quiet < quiet {
@@ -236,6 +285,12 @@ fn barrier(pass: &mut Pass<'_>, job: &Cleanup) -> Option<Next> {
             }
             let on = unread(&format!("route {route}"), pass.input.observed.routes.get(&route));
             return Some(wait(pass, job, on, None));
+        }
+        if pass.would_starve(job.group.other()) && pass.production().contains(&route) {
+            reset_quiet(pass);
+            let owner =
+                format!("{route}, and group {} has no running task to take its traffic", job.group.other());
+            return Some(wait(pass, job, WaitingOn::GroupAtZero { owner }, None));
         }
         return Some(pass.set_weights(&route, target, None, true));
     }

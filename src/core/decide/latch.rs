@@ -10,9 +10,9 @@ use crate::model::facts::{LatchCause, Release};
 use crate::records::Span;
 use crate::records::strategy::{OnTimeout, Step};
 
-/// This many consecutive observations without the candidate's task set before it counts as gone: a list read right
-/// after the creation may lack it.
-const MISSING_READS: u8 = 3;
+/// This many consecutive observations without a version's task set, or without a running task of it, before it counts
+/// as gone: a list read right after the creation may lack it, and one read may be stale.
+pub(super) const MISSING_READS: u8 = 3;
 
 /// How long the stage under way may take; none for one without an end of its own.
 pub(super) fn stage_deadline(plan: &Plan, release: &Release, steps: &[Step]) -> Option<Span> {
@@ -33,6 +33,7 @@ pub(super) enum Watch {
 
 /// Looks for a new reason to latch, worst first.
 pub(super) fn watch(pass: &mut Pass<'_>) -> Watch {
+    count_stable_gone(pass);
     if pass.release().is_none_or(|release| release.latch.is_some()) {
         return Watch::Done;
     }
@@ -59,6 +60,18 @@ pub(super) fn watch(pass: &mut Pass<'_>) -> Watch {
         return Watch::Done;
     }
     hold_without_evidence(pass, evidence)
+}
+
+fn count_stable_gone(pass: &mut Pass<'_>) {
+    let Some(stable) = pass.release().and_then(|release| release.stable.clone()) else { return };
+    if pass.service().is_none() {
+        return;
+    }
+    let gone = pass.known_gone(&stable);
+    if let Some(release) = &mut pass.facts.release {
+        let reads = &mut release.progress.stable_gone_reads;
+        *reads = if gone { reads.saturating_add(1).min(MISSING_READS) } else { 0 };
+    }
 }
 
 fn record_deleted(pass: &Pass<'_>) -> bool {

@@ -78,10 +78,17 @@ fn creation(pass: &mut Pass<'_>, external_id: &str, entry: &Outstanding) -> Opti
 
 fn weights(pass: &mut Pass<'_>, route: &str, effect: &Effect) -> Option<Next> {
     let Effect::SetWeights { shares, .. } = *effect else { return None };
-    // With no release in flight only one thing is right: everything on the version that serves.
+    // With no release in flight only one thing is right: everything on the version that serves, or, if that one is gone,
+    // on the one that is kept warm.
     let shares = match (pass.release(), &pass.facts.stable) {
         (Some(_), _) => shares,
-        (None, Some(stable)) => Pass::all_to(stable.group),
+        (None, Some(stable)) => {
+            let serves = super::repair::running_version(pass).map_or(stable.group, |version| version.group);
+            if pass.would_starve(serves) {
+                return None;
+            }
+            Pass::all_to(serves)
+        }
         (None, None) => return None,
     };
     Some(pass.set_weights(route, shares, None, false))

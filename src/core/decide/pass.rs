@@ -129,6 +129,23 @@ impl<'a> Pass<'a> {
                 .is_none_or(|set| set.status == TaskSetStatus::Draining || set.running == 0)
     }
 
+    /// The recorded set is seen in another group than recorded: somebody edited the groups since. Weights of such a
+    /// group say nothing about it.
+    pub(super) fn misplaced(&self, version: &Version) -> bool {
+        self.task_set(&version.task_set).is_some_and(|set| set.group != Some(version.group))
+    }
+
+    /// Giving a group everything would take it from tasks that answer and give it to none. Unknown counts as running.
+    pub(super) fn would_starve(&self, group: Group) -> bool {
+        self.service().is_some() && !self.has_running_set(group) && self.has_running_set(group.other())
+    }
+
+    /// Enough observations agree that the way back of the release in flight has no running task.
+    pub(super) fn stable_is_gone(&self) -> bool {
+        self.release()
+            .is_some_and(|release| release.progress.stable_gone_reads >= super::latch::MISSING_READS)
+    }
+
     pub(super) fn outstanding(&self, resource: &Resource) -> Option<&Outstanding> {
         self.facts.outstanding.get(resource)
     }

@@ -19,10 +19,14 @@ const READS: u8 = 2;
 
 /// Weight on a group whose tasks cannot answer, while a recorded version's can (`semantics` 5.8).
 ///
-/// A candidate with traffic and no running task is not repaired but rolled back (`latch`).
+/// A candidate with traffic and no running task is not repaired but rolled back (`latch`). The other way round, once
+/// the way back is gone, the candidate is the only version there is.
 pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
-    if pass.release().is_some_and(|release| release.progress.exposed) || pass.facts.halted.is_some() {
+    if pass.facts.halted.is_some() {
         return None;
+    }
+    if pass.release().is_some_and(|release| release.progress.exposed) {
+        return stable_lost(pass);
     }
     if fight_is_lost(pass) {
         return None;
@@ -44,6 +48,24 @@ pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
     Some(put_right(pass, &route, &target))
 }
 
+/// The share of a way back that is gone goes to the candidate that passed its gate and runs, burning or not: it answers
+/// some requests, an empty group none.
+pub(super) fn stable_lost(pass: &mut Pass<'_>) -> Option<Next> {
+    let release = pass.release()?;
+    let (stable, candidate) = (release.stable.clone()?, release.candidate.version()?);
+    if !pass.stable_is_gone() || !release.progress.gate_passed || pass.known_gone(&candidate) {
+        return None;
+    }
+    if fight_is_lost(pass) {
+        return None;
+    }
+    let route = pass.production().into_iter().find(|route| {
+        let starved = pass.live(route).is_some_and(|live| live.of(stable.group) > 0);
+        starved && !pass.route_outstanding(route)
+    })?;
+    Some(put_right(pass, &route, &candidate))
+}
+
 fn find_outage(pass: &Pass<'_>) -> Option<(String, Version)> {
     pass.service()?;
     let target = running_version(pass)?;
@@ -56,10 +78,11 @@ fn find_outage(pass: &Pass<'_>) -> Option<(String, Version)> {
 }
 
 /// The recorded version whose tasks can answer: the one that serves, else the one kept warm.
-fn running_version(pass: &Pass<'_>) -> Option<Version> {
+pub(super) fn running_version(pass: &Pass<'_>) -> Option<Version> {
     let stable = pass.facts.stable.iter();
     let retained = pass.facts.retained.iter().map(|kept| &kept.version);
-    stable.chain(retained).find(|version| !pass.known_gone(version)).cloned()
+    let runs = |version: &&Version| !pass.known_gone(version) && !pass.misplaced(version);
+    stable.chain(retained).find(runs).cloned()
 }
 
 /// Counts one more agreeing observation; whether there are enough. Then the count starts anew.
@@ -104,7 +127,7 @@ fn fight_is_lost(pass: &mut Pass<'_>) -> bool {
 /// record says.
 pub(super) fn idle_drift(pass: &mut Pass<'_>) -> Option<Next> {
     let stable = pass.facts.stable.clone()?;
-    if pass.release().is_some() || pass.known_gone(&stable) {
+    if pass.release().is_some() || pass.known_gone(&stable) || pass.misplaced(&stable) {
         return None;
     }
     let revert = pass.service_spec().is_some_and(|spec| spec.drift.idle == IdleDrift::Revert);

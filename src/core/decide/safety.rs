@@ -9,7 +9,7 @@ use std::fmt;
 use super::{Decision, Input, Next};
 use crate::model::effect::Shares;
 use crate::model::facts::{Facts, Release, ReleaseKind};
-use crate::model::observed::{AlarmState, TaskSetStatus};
+use crate::model::observed::{AlarmState, TaskSet, TaskSetStatus, Weights};
 use crate::model::{Effect, Resource, Seen};
 use crate::records::managed_service::Watches;
 use crate::records::status::Outcome;
@@ -50,6 +50,8 @@ pub enum Property {
     QuiesceBeforeDestroy,
     /// A tombstone never gets weight.
     TombstonesStay,
+    /// Traffic is not taken from tasks that answer to be given to a group without any.
+    TrafficIsAnswered,
     /// An unknown outcome is forgotten only when its resource cannot change any more.
     UnknownIsUnknown,
     /// A forward weight needs every armed alarm's answer.
@@ -129,6 +131,7 @@ fn latch_stays(input: &Input<'_>, decision: &Decision, note: Note<'_>) {
     if let Next::Act(action) = &decision.next
         && let (Effect::SetWeights { route, shares, .. }, Some(stable)) = (&action.effect, &before.stable)
         && is_production(input.facts, route)
+        && !only_the_candidate_runs(input, before)
     {
         note(Property::LatchStays, shares.of(stable.group.other()) > 0, &|| {
             format!("latched, and {route} is given {shares:?}")
@@ -282,7 +285,39 @@ fn weights(input: &Input<'_>, decision: &Decision, route: &str, shares: Shares, 
             format!("{route} gives weight to a tombstone in {group}")
         });
     }
+    answered(input, route, shares, note);
     forward(input, decision, route, shares, note);
+}
+
+fn answered(input: &Input<'_>, route: &str, shares: Shares, note: Note<'_>) {
+    let Some(service) = input.observed.service.known() else { return };
+    let runs = |group| {
+        let alive = |set: &TaskSet| set.status != TaskSetStatus::Draining && set.running > 0;
+        service.task_sets.iter().any(|set| set.group == Some(group) && alive(set))
+    };
+    let live = match input.observed.routes.get(route) {
+        Some(Seen::Known(Weights::Pair(live))) => Some(*live),
+        Some(_) | None => None,
+    };
+    for group in [Group::A, Group::B] {
+        let more = live.is_none_or(|live| shares.gives_more_to(group, live));
+        let starves = shares.of(group) > 0 && more && !runs(group) && runs(group.other());
+        note(Property::TrafficIsAnswered, starves, &|| {
+            format!("{route} gives weight to group {group}, which has no running task")
+        });
+    }
+}
+
+/// The way back has no running task, and the candidate has: then it gets the traffic whatever else is true of it.
+fn only_the_candidate_runs(input: &Input<'_>, release: &Release) -> bool {
+    let (Some(service), Some(stable)) = (input.observed.service.known(), &release.stable) else {
+        return false;
+    };
+    let runs = |arn: Option<&String>| {
+        let alive = |set: &TaskSet| set.status != TaskSetStatus::Draining && set.running > 0;
+        arn.is_some_and(|arn| service.task_sets.iter().any(|set| set.arn == *arn && alive(set)))
+    };
+    !runs(Some(&stable.task_set)) && runs(release.candidate.task_set.as_ref())
 }
 
 /// A write that gives the candidate more needs every armed alarm's good word, also when it repeats one whose answer was
@@ -293,7 +328,7 @@ fn forward(input: &Input<'_>, decision: &Decision, route: &str, shares: Shares, 
     let before =
         input.facts.acknowledged.get(route).map(|write| write.shares).or(release.before.get(route).copied());
     let more = before.is_none_or(|before| shares.gives_more_to(group, before));
-    if !more {
+    if !more || only_the_candidate_runs(input, release) {
         return;
     }
     note(Property::LatchStays, release.latch.is_some(), &|| format!("latched, and {route} goes forward"));

@@ -46,10 +46,13 @@ fn trouble(resource: Resource, class: Option<RefusalClass>, message: &str) -> Tr
     Trouble { resource, class, message: cut(message), fresh: true }
 }
 
-/// From now on clean-ups of this release wait as long as a signed request can linger.
+/// From now on clean-ups wait as long as a signed request can linger, also that of a version that is kept warm.
 pub(super) fn mark_uncertain(facts: &mut Facts) {
     if let Some(release) = &mut facts.release {
         release.uncertain = true;
+    }
+    if let Some(retained) = &mut facts.retained {
+        retained.uncertain = true;
     }
     for cleanup in &mut facts.cleanups {
         cleanup.uncertain = true;

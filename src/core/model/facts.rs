@@ -284,6 +284,8 @@ pub struct Progress {
     pub foreign_for: Span,
     /// Consecutive observations without the candidate's task set.
     pub missing_reads: u8,
+    /// Consecutive observations in which the way back had no running task.
+    pub stable_gone_reads: u8,
 }
 
 /// Where a release stands, as its deadlines see it. Derived in every pass; kept beside its clock so that a

@@ -1,0 +1,170 @@
+//! The version that serves, or the one to go back to, is gone or forgotten: traffic stays with what can answer.
+
+use pointsman_core::decide::response::Phase;
+use pointsman_core::decide::{Asked, Next};
+use pointsman_core::model::Effect;
+use pointsman_core::model::facts::HaltReason;
+use pointsman_core::model::observed::AlarmState;
+use pointsman_core::records::managed_service::{IdleDrift, ManagedServiceSpec};
+use pointsman_core::records::status::Outcome;
+use pointsman_core::records::{Group, Span};
+
+use crate::hands::{at, candidate, finish, is_halted, pass, stable};
+use crate::sim::{Fault, Sim};
+
+const EVERYTHING_TO_A: [(Group, u32); 2] = [(Group::A, 100), (Group::B, 0)];
+const EVERYTHING_TO_B: [(Group, u32); 2] = [(Group::A, 0), (Group::B, 100)];
+
+/// Somebody deletes a task set, and makes another one PRIMARY before, as ECS demands.
+fn lose(sim: &mut Sim, task_set: &str, instead: &str) {
+    sim.make_primary_by_hand(instead);
+    sim.delete_by_hand(task_set);
+    sim.last_next = None;
+}
+
+/// Version 2 was lost while version 1 was kept warm, and traffic has gone to version 1.
+fn retained_version_took_over() -> Sim {
+    let mut sim = at(Phase::Retaining);
+    let (serving, kept) =
+        (stable(&sim), sim.facts().retained.as_ref().expect("kept").version.task_set.clone());
+    lose(&mut sim, &serving, &kept);
+    sim.run_until(|sim| sim.region.production_weights() == EVERYTHING_TO_A, 30);
+    sim
+}
+
+fn wrote_weights(sim: &Sim) -> bool {
+    sim.effects.iter().any(|effect| matches!(effect, Effect::SetWeights { .. }))
+}
+
+#[test]
+fn a_retained_version_that_took_over_keeps_its_traffic_when_retention_ends_and_counts_as_stable() {
+    let mut sim = retained_version_took_over();
+    let kept = sim.facts().retained.as_ref().expect("kept").version.clone();
+    finish(&mut sim);
+    assert_eq!(sim.region.production_weights(), EVERYTHING_TO_A);
+    assert_eq!(sim.durable.stable.as_ref(), Some(&kept));
+    assert_eq!(sim.region.task_sets().len(), 1);
+}
+
+#[test]
+fn the_fix_for_a_lost_version_is_released_over_the_retained_one_that_took_over() {
+    let mut sim = retained_version_took_over();
+    sim.ask(3);
+    finish(&mut sim);
+    assert_eq!(sim.ended.last().map(|ended| ended.outcome), Some(Outcome::Succeeded));
+    assert_eq!(sim.region.production_weights(), EVERYTHING_TO_B);
+    assert_eq!(sim.region.task_sets().len(), 1);
+}
+
+#[test]
+fn a_stable_version_lost_in_a_bake_leaves_its_share_to_the_candidate_and_the_release_goes_on() {
+    let mut sim = at(Phase::Baking);
+    let (lost, candidate) = (stable(&sim), candidate(&sim));
+    lose(&mut sim, &lost, &candidate);
+    sim.run_until(|sim| sim.region.production_weights() == EVERYTHING_TO_B, 10);
+    assert!(sim.ended.is_empty(), "it still bakes");
+    finish(&mut sim);
+    assert_eq!(sim.ended.last().map(|ended| ended.outcome), Some(Outcome::Succeeded));
+    assert_eq!(sim.region.production_weights(), EVERYTHING_TO_B);
+}
+
+#[test]
+fn a_stable_version_lost_before_the_first_step_leaves_all_traffic_to_the_candidate_behind_its_gate() {
+    let mut sim = at(Phase::Preparing);
+    let (lost, candidate) = (stable(&sim), candidate(&sim));
+    lose(&mut sim, &lost, &candidate);
+    sim.run_until(|sim| sim.region.production_weights()[1].1 > 0, 100);
+    assert_eq!(sim.region.production_weights(), EVERYTHING_TO_B);
+    finish(&mut sim);
+}
+
+/// Stable is lost in a bake and the candidate burns: nothing better exists.
+fn nothing_to_go_back_to() -> Sim {
+    let mut sim = at(Phase::Baking);
+    let (lost, candidate) = (stable(&sim), candidate(&sim));
+    lose(&mut sim, &lost, &candidate);
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Alarm);
+    // One look is not enough to believe that stable is gone.
+    pass(&mut sim, 8);
+    assert!(is_halted(&sim, HaltReason::NoRollbackTarget), "{:?}", sim.last_next);
+    sim
+}
+
+#[test]
+fn with_nothing_to_go_back_to_the_burning_candidate_gets_what_an_empty_group_would_get() {
+    let sim = nothing_to_go_back_to();
+    assert_eq!(sim.region.production_weights(), EVERYTHING_TO_B);
+    assert_eq!(sim.violations, Vec::<String>::new());
+}
+
+#[test]
+fn a_newer_request_ends_a_release_that_has_nothing_to_go_back_to_and_is_carried_out() {
+    let mut sim = nothing_to_go_back_to();
+    sim.ask(3);
+    sim.run_until(|sim| !sim.ended.is_empty(), 20);
+    assert_eq!((sim.ended[0].outcome, sim.ended[0].reason.as_str()), (Outcome::Failed, "NoRollbackTarget"));
+    assert_eq!(sim.durable.quarantined.len(), 1);
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Ok);
+    finish(&mut sim);
+    assert_eq!(sim.ended.last().map(|ended| ended.outcome), Some(Outcome::Succeeded));
+    assert_eq!(sim.region.production_weights(), EVERYTHING_TO_A);
+    assert_eq!(sim.region.task_sets().len(), 1);
+}
+
+/// Version 2 serves, and the daemon's memory is that of a time before.
+fn with_an_older_memory(retention: Span, suspend: bool) -> Sim {
+    let mut sim = Sim::serving(|spec| spec.retention = retention);
+    let older = sim.durable.clone();
+    sim.ask(2);
+    sim.run_until(|sim| !sim.ended.is_empty(), 400);
+    sim.run_until(|sim| retention > Span::from_mins(1) || sim.is_settled(), 400);
+    sim.suspend(suspend);
+    sim.be_away(Span::from_secs(30));
+    sim.durable = older;
+    sim.effects.clear();
+    sim
+}
+
+#[test]
+fn an_older_memory_that_does_not_know_what_serves_moves_no_traffic_and_calls_a_person() {
+    for retention in [Span::from_secs(1), Span::from_mins(60)] {
+        for suspend in [false, true] {
+            let mut sim = with_an_older_memory(retention, suspend);
+            pass(&mut sim, 20);
+            assert!(is_halted(&sim, HaltReason::StateContradicts), "{:?}", sim.last_next);
+            assert!(!wrote_weights(&sim), "{:?}", sim.effects);
+            assert_eq!(sim.region.production_weights(), EVERYTHING_TO_B);
+        }
+    }
+}
+
+#[test]
+fn what_an_older_memory_did_not_know_is_removed_once_a_person_gave_the_recorded_version_its_traffic() {
+    let mut sim = with_an_older_memory(Span::from_mins(60), false);
+    let recorded = stable(&sim);
+    pass(&mut sim, 5);
+    sim.move_by_hand(100, 0);
+    sim.make_primary_by_hand(&recorded);
+    sim.run_until(|sim| sim.region.task_sets().len() == 1, 600);
+    assert_eq!(sim.region.production_weights(), EVERYTHING_TO_A);
+}
+
+#[test]
+fn groups_that_are_swapped_in_an_idle_record_move_no_traffic() {
+    let mut sim = Sim::serving(|spec: &mut ManagedServiceSpec| spec.drift.idle = IdleDrift::Revert);
+    let Asked::Valid { spec, .. } = &mut sim.service else { panic!("the record is valid") };
+    let groups = &mut spec.target_groups;
+    std::mem::swap(&mut groups.a, &mut groups.b);
+    sim.last_next = None;
+    pass(&mut sim, 10);
+    assert!(!wrote_weights(&sim), "{:?}", sim.effects);
+    assert!(matches!(sim.last_next, Some(Next::Settled)), "{:?}", sim.last_next);
+}
+
+#[test]
+fn after_a_change_of_hands_a_version_kept_warm_leaves_no_sooner_than_a_late_write_of_before() {
+    let mut sim = at(Phase::Retaining);
+    sim.pass(Fault::TakeOver);
+    sim.run_until(|sim| !sim.facts().cleanups.is_empty(), 800);
+    assert!(sim.facts().cleanups[0].uncertain);
+}
