@@ -43,6 +43,7 @@ fn a_retained_version_that_took_over_keeps_its_traffic_when_retention_ends_and_c
     finish(&mut sim);
     assert_eq!(sim.region.production_weights(), EVERYTHING_TO_A);
     assert_eq!(sim.durable.stable.as_ref(), Some(&kept));
+    assert_eq!(sim.durable.quarantined.len(), 1, "the lost version does not start again by itself");
     assert_eq!(sim.region.task_sets().len(), 1);
 }
 

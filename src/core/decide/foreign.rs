@@ -57,7 +57,7 @@ pub(super) fn answer(pass: &mut Pass<'_>, evidence: &Evidence) -> Option<Next> {
         pass.latch(LatchCause::MovedByHand, detail);
         return Some(Next::Again);
     }
-    if pass.would_starve(candidate.other()) {
+    if pass.would_starve(&route, candidate.other()) {
         return None;
     }
     Some(pass.set_weights(&route, expected, None, false))

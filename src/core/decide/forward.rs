@@ -240,7 +240,9 @@ fn pause(pass: &mut Pass<'_>, steps: &[Step]) -> Next {
 }
 
 fn shift_step(pass: &mut Pass<'_>, set: &TaskSet, weight: Percent, scale: Percent, bake: Span) -> Next {
-    if pass.release().is_some_and(|release| release.progress.shifted) {
+    // What carries everything, because stable is gone, is brought to its full scale within the bake, too.
+    let too_small = pass.stable_is_gone() && set.scale < scale;
+    if !too_small && pass.release().is_some_and(|release| release.progress.shifted) {
         return bake_step(pass, weight, bake);
     }
     let target = {
@@ -322,8 +324,10 @@ fn guard(pass: &Pass<'_>, set: &TaskSet, weight: Percent) -> Option<WaitingOn> {
     // Stable needs its full strength as long as it carries traffic; releasing over a broken stable must still
     // work (`reliability.md` L10), so only a set that changes holds a step, not one that stays unhealthy.
     let stable = release.stable.as_ref().and_then(|stable| pass.task_set(&stable.task_set));
-    let perhaps_gone = release.progress.stable_gone_reads > 0 && !pass.stable_is_gone();
-    if perhaps_gone || stable.is_some_and(|stable| stable.pending > 0 && !stable.steady) {
+    let gone = pass.stable_is_gone();
+    let perhaps_gone = release.progress.stable_gone_reads > 0;
+    let changes = stable.is_some_and(|stable| stable.pending > 0 && !stable.steady);
+    if !gone && (perhaps_gone || changes) {
         return Some(WaitingOn::StableSteady);
     }
     None

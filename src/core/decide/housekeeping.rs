@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use super::pass::{Pass, unread};
+use super::pass::{Pass, remember, unread};
 use super::{Asked, Next, Wait, WaitingOn};
 use crate::model::effect::short;
-use crate::model::facts::{Cleanup, Halt, HaltReason, Version};
+use crate::model::facts::{Cleanup, Halt, HaltReason, LatchCause, Quarantined, Version};
 use crate::model::observed::{LoadBalancer, TaskSet, TaskSetStatus};
 use crate::model::{Effect, Need, Resource, Seen};
 use crate::records::{Group, Span};
@@ -160,6 +160,7 @@ fn end_retention(pass: &mut Pass<'_>) {
             if has_everything(pass, kept.version.group) {
                 pass.facts.retained = None;
                 pass.facts.stable = Some(kept.version);
+                quarantine_lost(pass, &lost);
                 pass.clean_up(&lost, kept.uncertain);
             }
         }
@@ -168,6 +169,19 @@ fn end_retention(pass: &mut Pass<'_>) {
             pass.clean_up(&kept.version, kept.uncertain);
         }
     }
+}
+
+/// The record asks for a version that was lost: it does not start again by itself, and status says why.
+fn quarantine_lost(pass: &mut Pass<'_>, lost: &Version) {
+    let Some(last) = pass.facts.last.clone() else { return };
+    let entry = Quarantined {
+        revision: lost.revision.clone(),
+        release: last.release,
+        request_id: last.identity.request_id,
+        cause: LatchCause::CandidateLost,
+        at: pass.input.now,
+    };
+    remember(&mut pass.facts.quarantined, entry);
 }
 
 fn has_everything(pass: &Pass<'_>, group: Group) -> bool {
@@ -286,7 +300,7 @@ fn barrier(pass: &mut Pass<'_>, job: &Cleanup) -> Option<Next> {
             let on = unread(&format!("route {route}"), pass.input.observed.routes.get(&route));
             return Some(wait(pass, job, on, None));
         }
-        if pass.would_starve(job.group.other()) && pass.production().contains(&route) {
+        if pass.production().contains(&route) && pass.would_starve(&route, job.group.other()) {
             reset_quiet(pass);
             let owner =
                 format!("{route}, and group {} has no running task to take its traffic", job.group.other());

@@ -84,7 +84,7 @@ fn weights(pass: &mut Pass<'_>, route: &str, effect: &Effect) -> Option<Next> {
         (Some(_), _) => shares,
         (None, Some(stable)) => {
             let serves = super::repair::running_version(pass).map_or(stable.group, |version| version.group);
-            if pass.would_starve(serves) {
+            if pass.would_starve(route, serves) {
                 return None;
             }
             Pass::all_to(serves)

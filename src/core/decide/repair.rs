@@ -35,11 +35,7 @@ pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
         pass.facts.drift.outage_reads = 0;
         return None;
     };
-    // A write that was just refused is not repeated in the same breath.
-    let its_own = |trouble: &Trouble| trouble.resource == Resource::Route(route.clone());
-    if pass.facts.trouble.as_ref().is_some_and(its_own)
-        && let Some(pause) = super::outstanding::pause(pass)
-    {
+    if let Some(pause) = pause_after_refusal(pass, &route) {
         return Some(pause);
     }
     if !confirmed(&mut pass.facts.drift.outage_reads) {
@@ -48,8 +44,17 @@ pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
     Some(put_right(pass, &route, &target))
 }
 
+/// A write that was just refused or lost is not repeated in the same breath.
+fn pause_after_refusal(pass: &mut Pass<'_>, route: &str) -> Option<Next> {
+    let its_own = |trouble: &Trouble| trouble.resource == Resource::Route(route.to_owned());
+    if !pass.facts.trouble.as_ref().is_some_and(its_own) {
+        return None;
+    }
+    super::outstanding::pause(pass)
+}
+
 /// The share of a way back that is gone goes to the candidate that passed its gate and runs, burning or not: it answers
-/// some requests, an empty group none.
+/// some requests, an empty group none. `forward` brings it to its full scale.
 pub(super) fn stable_lost(pass: &mut Pass<'_>) -> Option<Next> {
     let release = pass.release()?;
     let (stable, candidate) = (release.stable.clone()?, release.candidate.version()?);
@@ -59,11 +64,9 @@ pub(super) fn stable_lost(pass: &mut Pass<'_>) -> Option<Next> {
     if fight_is_lost(pass) {
         return None;
     }
-    let route = pass.production().into_iter().find(|route| {
-        let starved = pass.live(route).is_some_and(|live| live.of(stable.group) > 0);
-        starved && !pass.route_outstanding(route)
-    })?;
-    Some(put_right(pass, &route, &candidate))
+    let gives_away = |route: &String| pass.live(route).is_some_and(|live| live.of(stable.group) > 0);
+    let route = pass.production().into_iter().find(gives_away)?;
+    pause_after_refusal(pass, &route).or_else(|| Some(put_right(pass, &route, &candidate)))
 }
 
 fn find_outage(pass: &Pass<'_>) -> Option<(String, Version)> {

@@ -102,7 +102,10 @@ fn without_target(pass: &mut Pass<'_>, stable: &Version, latch: &Latch) -> Next 
     }
     let candidate = pass.release().and_then(|release| release.candidate.version());
     let runs = candidate.filter(|candidate| !pass.known_gone(candidate));
+    // The latch is durable before anything follows from it.
+    let latched_before = pass.input.facts.release.as_ref().is_some_and(|release| release.latch.is_some());
     if let Some(candidate) = runs
+        && latched_before
         && pass.facts.pending.is_some()
         && pass.stable_is_gone()
     {

@@ -47,10 +47,12 @@ pub struct Digest {
     pub busy: bool,
     /// Something waits for a person.
     pub halted: bool,
-    /// The request was answered, and not with success.
+    /// The request was answered, and not with success; or what it brought was lost since.
     pub refused: bool,
     /// A record is known.
     pub asked: Option<u8>,
+    /// At which scale, in tenths of a percent, what serves, the way back and what is kept warm are to stay.
+    pub scales: [Option<u16>; 3],
 }
 
 fn small(number: u64) -> u8 {
@@ -70,6 +72,13 @@ impl Digest {
             last.outcome != Outcome::Succeeded
                 && asked.is_some_and(|asked| asked.spec_hash == last.identity.spec_hash)
         });
+        let lost = facts
+            .quarantined
+            .iter()
+            .any(|entry| asked.is_some_and(|asked| asked.task_definition == entry.revision.to_string()));
+        let kept = facts.retained.as_ref().map(|kept| &kept.version);
+        let way_back = release.and_then(|release| release.stable.as_ref());
+        let scales = [facts.stable.as_ref(), way_back, kept].map(|it| it.map(|it| it.scale.tenths()));
         Self {
             stable: facts.stable.as_ref().map(set),
             stable_in_b: facts.stable.as_ref().is_some_and(|stable| stable.group == Group::B),
@@ -89,8 +98,9 @@ impl Digest {
             epoch: small(facts.epoch),
             busy: facts.is_busy() || facts.retained.is_some(),
             halted: facts.halted.is_some(),
-            refused,
+            refused: refused || lost,
             asked: asked.and_then(|asked| asked.task_definition.rsplit(':').next()?.parse().ok()),
+            scales,
         }
     }
 

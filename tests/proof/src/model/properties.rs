@@ -73,7 +73,7 @@ fn announced(after: &Facts, effect: &Effect) -> Option<Broken> {
 }
 
 /// A production weight goes to nothing that is to be removed, forward only to what is asked for, and never forward
-/// after the latch.
+/// after the latch, unless three looks in a row found the way back without a task: then nobody else can answer.
 fn weight_is_right(after: &Facts, effect: &Effect) -> Option<Broken> {
     let Effect::SetWeights { route, shares, .. } = effect else { return None };
     let release = after.release.as_ref().filter(|_| route == "public")?;
@@ -85,15 +85,19 @@ fn weight_is_right(after: &Facts, effect: &Effect) -> Option<Broken> {
     if tombstone {
         return Some(Broken::new(TOMBS, format!("{effect}, and that set has a tombstone")));
     }
-    if release.latch.is_some() {
+    let nobody_else_answers = release.progress.stable_gone_reads >= 3;
+    if release.latch.is_some() && !nobody_else_answers {
         return Some(Broken::new(S4, format!("{effect}, and the release goes back")));
     }
-    if !release.progress.gate_passed {
+    // A version kept warm is the one that is left, when it was about to return anyway.
+    let takes_over = release.kind == ReleaseKind::Return && release.progress.stable_gone_reads > 0;
+    if !release.progress.gate_passed && !takes_over {
         return Some(Broken::new(S1, format!("{effect}, and the gate was not passed")));
     }
     let asked = after.asked.as_ref().map(|asked| asked.task_definition.as_str());
     let wanted = release.candidate.revision.to_string();
-    let right = asked == Some(wanted.as_str()) || release.kind != ReleaseKind::Ordinary;
+    let right =
+        asked == Some(wanted.as_str()) || release.kind != ReleaseKind::Ordinary || nobody_else_answers;
     (!right).then(|| Broken::new(S9, format!("{effect}, and {} is asked for", asked.unwrap_or("nothing"))))
 }
 
@@ -129,7 +133,7 @@ pub fn of_turn(state: &State, before: &Digest, after: &Digest, sight: Sight, han
     if burns && unlatched && (won && not_first || !over && after.latched.is_none()) {
         return Some(Broken::new(S4, "the alarm burns, and the release goes on"));
     }
-    if won && before.aborting && state.order == Some((Verb::Abort, release)) {
+    if won && unlatched && before.aborting && state.order == Some((Verb::Abort, release)) {
         return Some(Broken::new(S4, "the release was aborted, and succeeds"));
     }
     let weight = share_of(!before.stable_in_b, state.world.production);
@@ -239,10 +243,10 @@ pub fn of_state(world: &World, durable: &Digest) -> Option<Broken> {
         ("is the way back", durable.way_back),
         ("is kept warm", durable.retained),
     ];
-    kept.into_iter().find_map(|(role, serial)| {
+    kept.into_iter().zip(durable.scales).find_map(|((role, serial), scale)| {
         let serial = serial?;
         match world.set(serial) {
-            Some(set) if !set.draining && set.scale == 1000 => None,
+            Some(set) if !set.draining && Some(set.scale) == scale => None,
             Some(set) if !set.draining => {
                 Some(Broken::new(S2, format!("ts-{serial} {role} and was scaled to {} tenths", set.scale)))
             }
@@ -251,10 +255,39 @@ pub fn of_state(world: &World, durable: &Digest) -> Option<Broken> {
     })
 }
 
+/// A release that goes back to a version without a task waits for it, and for people; the candidate, if it runs, has all
+/// traffic meanwhile, and a newer request is not kept waiting. None: it is another case.
+fn nothing_to_go_back_to(world: &World, durable: &Digest) -> Option<Option<Broken>> {
+    let lost = durable.latched.is_some() && durable.way_back.is_some_and(|serial| !runs(world, serial));
+    if !lost {
+        return None;
+    }
+    if !durable.exposed || !durable.candidate.is_some_and(|serial| runs(world, serial)) {
+        return Some(None);
+    }
+    let weight = share_of(!durable.stable_in_b, world.production);
+    if weight != 1000 || durable.pending {
+        let detail = format!("nobody else answers, and the candidate has {weight} tenths of the traffic");
+        return Some(Some(Broken::new(REST, detail)));
+    }
+    Some(None)
+}
+
+fn runs(world: &World, serial: u8) -> bool {
+    world.set(serial).is_some_and(|set| !set.draining && set.running > 0)
+}
+
 /// What must be so at rest.
 pub fn at_rest(state: &State, durable: &Digest) -> Option<Broken> {
     let (world, desired) = (&state.world, state.desired);
     if durable.halted {
+        return None;
+    }
+    if let Some(broken) = nothing_to_go_back_to(world, durable) {
+        return broken;
+    }
+    if durable.stable.is_some_and(|serial| !runs(world, serial)) && durable.release.is_none() {
+        // Tasks that never come back: weights and task sets are left as they are, for people to mend.
         return None;
     }
     if durable.busy || durable.release.is_some() || durable.pending {

@@ -119,7 +119,7 @@ pub enum Kind {
     Edit,
     /// An operator's command.
     Order,
-    /// All tasks of the candidate die.
+    /// All tasks of a set die, whoever's it is.
     Die,
     /// The owner cannot reach the table, until its lease has run out and longer.
     CutOff,

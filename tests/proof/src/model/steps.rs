@@ -481,13 +481,9 @@ impl Model {
     }
 
     fn die(&mut self, state: &State, out: &mut Vec<Step>) {
-        let candidate = self.mind.digest(state.durable).candidate;
         for slot in 0..state.world.sets.len() {
             let mut next = *state;
-            let Some(set) = next.world.sets[slot] else { continue };
-            if Some(set.serial) != candidate || set.running == 0 {
-                continue;
-            }
+            let Some(set) = next.world.sets[slot].filter(|set| set.running > 0) else { continue };
             next.world.die(set.serial);
             let action = Action::Die(set.serial);
             self.push(out, action, awake(next), None);
