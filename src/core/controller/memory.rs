@@ -48,6 +48,13 @@ impl Slot {
         self.memory = None;
     }
 
+    /// Has the next run see whether the table still stands where the memory began.
+    pub(super) fn doubt(&mut self) {
+        if let Some(memory) = &mut self.memory {
+            memory.doubtful = true;
+        }
+    }
+
     /// Keeps the facts that a way back without a lease would go by.
     pub(super) fn know(&mut self, facts: &Facts) {
         self.known = emergency::to_observe(facts).is_some().then(|| facts.clone());
@@ -84,12 +91,13 @@ impl Slot {
     }
 }
 
-/// The state as this process knows it: the durable one, and what was decided since.
+/// The state as this process knows it: the durable one, and what is so whether or not it was written since: time
+/// that was watched, and the answer of an effect. What was decided and could not be written is not in it.
 #[derive(Debug)]
 pub(super) struct Memory {
     /// Of the durable state.
     pub(super) rev: u64,
-    /// As decided last; ahead of the durable ones by clocks only.
+    /// Ahead of the durable ones by clocks, and by an answer while `answered`.
     pub(super) facts: Facts,
     /// As said last; differs from the durable one by timestamps only.
     pub(super) status: Option<ReleaseStatus>,
@@ -99,6 +107,11 @@ pub(super) struct Memory {
     pub(super) last_write_ms: u64,
     /// Clocks have run since.
     pub(super) unsaved: bool,
+    /// An effect was answered, and the write that says so failed: who reads the table must take the outcome for
+    /// unknown, so it is written with the next pass.
+    pub(super) answered: bool,
+    /// A write failed, and may have been done or may yet be: it is good only if the table still stands at `rev`.
+    pub(super) doubtful: bool,
     /// What the last wait wants to see.
     pub(super) needs: BTreeSet<Need>,
 }
@@ -115,13 +128,24 @@ impl Memory {
     }
 
     fn of(rev: u64, facts: Facts, status: Option<ReleaseStatus>, last_write_ms: u64) -> Self {
-        let (last_pass_ms, unsaved, needs) = (None, false, BTreeSet::new());
-        Self { rev, facts, status, last_pass_ms, last_write_ms, unsaved, needs }
+        let (last_pass_ms, needs) = (None, BTreeSet::new());
+        let (unsaved, answered, doubtful) = (false, false, false);
+        Self { rev, facts, status, last_pass_ms, last_write_ms, unsaved, answered, doubtful, needs }
     }
 
-    /// Whether a decision changes more than the time that has passed.
-    pub(super) fn is_changed_by(&self, facts: &Facts, status: &ReleaseStatus) -> bool {
+    /// Takes over what time alone has changed.
+    pub(super) fn goes_on(&mut self, facts: &Facts) {
+        self.unsaved |= *facts != self.facts;
+        self.facts.clone_from(facts);
+    }
+
+    /// Whether these facts say more than that time has passed.
+    pub(super) fn is_changed_by(&self, facts: &Facts) -> bool {
         self.facts.without_clocks() != facts.without_clocks()
-            || persist::differs(self.status.as_ref(), status)
+    }
+
+    /// Whether this status says more than that time has passed.
+    pub(super) fn is_told_otherwise_by(&self, status: &ReleaseStatus) -> bool {
+        persist::differs(self.status.as_ref(), status)
     }
 }

@@ -6,16 +6,21 @@ use crate::model::Facts;
 use crate::records::Span;
 use crate::records::status::{ReleaseStatus, Status};
 
-/// While clocks run in a release, a clean-up or a waiting request, they are written this often: a crash costs at
-/// most so much of a bake.
-pub const CHECKPOINT: Span = Span::from_secs(30);
+/// While clocks run in a release, a clean-up or a waiting request, they are written every so many polls: one write
+/// beside six looks, which ask the tables and AWS at least three times each.
+const POLLS: u64 = 6;
 
-/// The same while nothing runs but the retention of a previous version, which may last two days.
-pub const RETENTION_CHECKPOINT: Span = Span::from_mins(5);
+/// And at least this often, [`POLLS`] of the default poll of 5 s: a crash costs at most so much of a bake.
+const LONGEST: Span = Span::from_secs(30);
+
+/// While nothing runs but the retention of a previous version, which may last two days, so many times as long:
+/// 5 min at the default poll.
+const RETENTION: u64 = 10;
 
 /// How long the clocks of these facts may run unwritten; none: for ever.
-pub fn checkpoint(facts: &Facts) -> Option<Span> {
-    if facts.is_busy() { Some(CHECKPOINT) } else { facts.retained.is_some().then_some(RETENTION_CHECKPOINT) }
+pub fn checkpoint(facts: &Facts, poll: Span) -> Option<Span> {
+    let busy = poll.times(POLLS).min(LONGEST);
+    if facts.is_busy() { Some(busy) } else { facts.retained.is_some().then(|| busy.times(RETENTION)) }
 }
 
 /// Whether two status documents differ in more than the passing of time.
@@ -59,6 +64,30 @@ fn without_spans(sentence: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::facts::{Pending, Retained, Version};
+    use crate::records::{Group, Percent};
+
+    #[test]
+    fn clocks_are_written_in_proportion_to_the_looks_and_at_least_every_half_minute() {
+        let busy = Facts { pending: Some(Pending::default()), ..Facts::default() };
+        let version = Version {
+            revision: "web:1".parse().unwrap(),
+            task_set: "set".to_owned(),
+            external_id: "id".to_owned(),
+            group: Group::A,
+            scale: Percent::FULL,
+        };
+        let retained = Retained { version, kept: Span::ZERO, uncertain: false };
+        let warm = Facts { retained: Some(retained), ..Facts::default() };
+        for (poll, releasing, retaining) in
+            [("250ms", "1500ms", "15s"), ("5s", "30s", "5m"), ("1m", "30s", "5m")]
+        {
+            let every = |facts: &Facts| checkpoint(facts, poll.parse().unwrap());
+            assert_eq!(every(&busy), Some(releasing.parse().unwrap()), "{poll}");
+            assert_eq!(every(&warm), Some(retaining.parse().unwrap()), "{poll}");
+            assert_eq!(every(&Facts::default()), None);
+        }
+    }
 
     #[test]
     fn a_sentence_that_only_counts_down_says_the_same() {

@@ -115,10 +115,6 @@ impl Reconciler {
     }
 
     pub(super) fn failed(&self, slot: &mut Slot, error: &ReconcileError) -> Verdict {
-        if error.response() != Response::Remember {
-            // Whatever the table now holds, the next run reads it.
-            slot.forget();
-        }
         slot.failures = slot.failures.saturating_add(1);
         if let ReconcileError::Panicked { detail, .. } = error {
             slot.panics = slot.panics.saturating_add(1);
@@ -134,10 +130,18 @@ impl Reconciler {
             _ => warn!(error = %trouble, "failed; comes again"),
         }
         match error.response() {
+            Response::Remember => {}
             // Of the permit the loop makes sure before each run, and `act` before each call.
-            Response::Remember | Response::Retry | Response::StopActing | Response::Reject => {}
-            Response::ReadAgain => slot.known = None,
-            Response::Hold => (slot.known, slot.waiting) = (None, Some("Halted")),
+            Response::Doubt | Response::StopActing => slot.doubt(),
+            Response::Retry | Response::Reject => slot.forget(),
+            Response::ReadAgain => {
+                slot.forget();
+                slot.known = None;
+            }
+            Response::Hold => {
+                slot.forget();
+                (slot.known, slot.waiting) = (None, Some("Halted"));
+            }
         }
         Verdict { again: Some(again), why: Trigger::Retry, outcome: error.category(), trouble: Some(trouble) }
     }
@@ -157,17 +161,8 @@ impl Reconciler {
         let wishes = self.store.wishes(key).await.map_err(store(Call::ReadRecords))?;
         let nothing_asked = wishes.service.is_none() && wishes.desired.is_none();
         slot.show_labels(wishes.service.as_ref());
-        let mut memory = match slot.memory.take() {
-            Some(memory) => memory,
-            None => match self.recall(key).await? {
-                None if nothing_asked => return Ok(Turn::Gone),
-                recalled => {
-                    let mut memory = Box::new(recalled.unwrap_or_else(Memory::of_a_new_service));
-                    Box::pin(self.record_emergency(key, slot, &mut memory, permit)).await?;
-                    slot.know(&memory.facts);
-                    memory
-                }
-            },
+        let Some(mut memory) = self.memory(key, slot, permit, nothing_asked).await? else {
+            return Ok(Turn::Gone);
         };
         let records = Records::read(&self.core, key, wishes, self.clock.now())?;
         if slot.panics >= PANICS && memory.facts.halted.is_none() {
@@ -212,7 +207,37 @@ impl Reconciler {
             return Ok(Turn::Gone);
         }
         let following = Following { key, permit, began_ms, plan: pinned, status };
-        Box::pin(self.follow(slot, memory, decision, following)).await
+        let turn = Box::pin(self.follow(slot, &mut memory, decision, following)).await;
+        // Also after a failure: `failed` says what becomes of it.
+        slot.memory = Some(memory);
+        turn
+    }
+
+    /// What is known of the service; none: nothing, and nothing is asked.
+    async fn memory(
+        &self,
+        key: &ServiceKey,
+        slot: &mut Slot,
+        permit: &Permit,
+        nothing_asked: bool,
+    ) -> Result<Option<Box<Memory>>, ReconcileError> {
+        if let Some(memory) = slot.memory.take_if(|memory| !memory.doubtful) {
+            return Ok(Some(memory));
+        }
+        let recalled = self.recall(key).await?;
+        let doubted = slot.memory.take();
+        if recalled.is_none() && nothing_asked {
+            return Ok(None);
+        }
+        let recalled = recalled.unwrap_or_else(Memory::of_a_new_service);
+        if let Some(mut memory) = doubted.filter(|memory| memory.rev == recalled.rev) {
+            memory.doubtful = false;
+            return Ok(Some(memory));
+        }
+        let mut memory = Box::new(recalled);
+        Box::pin(self.record_emergency(key, slot, &mut memory, permit)).await?;
+        slot.know(&memory.facts);
+        Ok(Some(memory))
     }
 
     /// An effect that breaks a property is not carried out. Bringing traffic back is the one exception: it is
@@ -232,20 +257,30 @@ impl Reconciler {
     async fn follow(
         &self,
         slot: &mut Slot,
-        mut memory: Box<Memory>,
+        memory: &mut Memory,
         decision: Decision,
         following: Following<'_>,
     ) -> Result<Turn, ReconcileError> {
         let Decision { facts, next, claim, unclaim, ended } = decision;
+        // Also if nothing comes of it: what was seen is forgotten then, and the time before it with it.
+        memory.last_pass_ms = Some(following.began_ms);
         let newly_pinned =
             facts.plan.as_ref().filter(|plan| memory.facts.plan.as_ref() != Some(*plan)).cloned();
+        let acts = matches!(next, Next::Act(_));
         let bound = !claim.is_empty() || !unclaim.is_empty() || !ended.is_empty();
-        let why = if matches!(next, Next::Act(_)) {
+        let decided = acts || bound || memory.is_changed_by(&facts);
+        if !decided {
+            // So it is, whatever becomes of the write.
+            memory.goes_on(&facts);
+        }
+        let why = if acts {
             Some(Reason::Intent)
-        } else if bound || memory.is_changed_by(&facts, &following.status) {
+        } else if decided || memory.is_told_otherwise_by(&following.status) {
             Some(Reason::Change)
+        } else if memory.answered {
+            Some(Reason::Answer)
         } else {
-            self.checkpoint_due(&memory, &facts).then_some(Reason::Checkpoint)
+            self.checkpoint_due(memory).then_some(Reason::Checkpoint)
         };
         if let Some(why) = why {
             let told: Vec<HistoryItem> = ended.iter().map(|ended| history(following.key, ended)).collect();
@@ -257,24 +292,20 @@ impl Reconciler {
                 claim,
                 unclaim,
             };
-            if let Err(error) = self.write(&following, &mut memory, write, why).await {
+            if let Err(error) = self.write(&following, memory, write, why).await {
                 // Nothing was written: the next decision is told who has it.
                 slot.claim_denied = Some(error.rejected()?);
-                slot.memory = Some(memory);
                 return Ok(Turn::AtOnce);
             }
             slot.know(&memory.facts);
             slot.show_ended(told);
         } else {
-            memory.unsaved |= facts != memory.facts;
-            memory.facts = facts;
             memory.status = Some(following.status.clone());
         }
-        memory.last_pass_ms = Some(following.began_ms);
-        let turn = match next {
+        Ok(match next {
             Next::Act(action) => {
                 let plan = newly_pinned.as_ref().or(following.plan.as_ref());
-                self.act(&mut memory, &action, plan, &following).await?;
+                self.act(memory, &action, plan, &following).await?;
                 Turn::AtOnce
             }
             Next::Look(needs) => Turn::Look(needs),
@@ -289,13 +320,11 @@ impl Reconciler {
                 let busy = memory.facts.is_busy();
                 Turn::Later(if busy { self.limits.poll } else { self.limits.idle_poll }, "halted")
             }
-        };
-        slot.memory = Some(memory);
-        Ok(turn)
+        })
     }
 
-    /// Carries out the announced effect and settles its answer. On any error the memory is dropped, and the next
-    /// run finds the effect outstanding in the table.
+    /// Carries out the announced effect and settles its answer. An answer that cannot be written is known to this
+    /// process alone: the table says that the effect is outstanding, which is what the next process must go by.
     async fn act(
         &self,
         memory: &mut Memory,
@@ -327,6 +356,8 @@ impl Reconciler {
         let epoch = following.permit.epoch();
         let facts =
             guarded("settling", || (self.core.settle)(&memory.facts, &action.effect, &answer, epoch))?;
+        memory.answered = true;
+        memory.facts = facts.clone();
         let write = StateWrite::of(memory.rev, facts, following.status.clone());
         self.write(following, memory, write, Reason::Answer).await
     }
@@ -345,7 +376,7 @@ impl Reconciler {
         memory.facts = facts;
         memory.status = Some(status);
         memory.last_write_ms = self.clock.monotonic_ms();
-        memory.unsaved = false;
+        (memory.unsaved, memory.answered) = (false, false);
         Ok(())
     }
 
@@ -397,10 +428,10 @@ impl Reconciler {
         self.write(&following, memory, write, Reason::Halt).await
     }
 
-    fn checkpoint_due(&self, memory: &Memory, facts: &Facts) -> bool {
+    fn checkpoint_due(&self, memory: &Memory) -> bool {
         let since = self.clock.monotonic_ms().saturating_sub(memory.last_write_ms);
-        (memory.unsaved || *facts != memory.facts)
-            && persist::checkpoint(facts).is_some_and(|every| since >= every.millis())
+        let every = persist::checkpoint(&memory.facts, self.limits.poll);
+        memory.unsaved && every.is_some_and(|every| since >= every.millis())
     }
 
     /// Time this process has watched since its last pass; zero in the first.

@@ -5,11 +5,22 @@
 //! table says what the run does about it, and `reconcile` goes by nothing else. It has no wildcard, so a new call,
 //! class or lane does not compile before somebody has said what follows.
 //!
-//! None of it changes how a release ends. A run that failed forgets what it read, and the next one begins with what
-//! is durable, so all that a lasting trouble costs is time. One that could not even read the records forgets nothing:
-//! else a table that throttles would take back the watched time that no checkpoint has written yet, and a bake of
-//! minutes would not end before the throttling does. What was announced before stays announced, and an effect whose
+//! None of it changes how a release ends: all that a lasting trouble costs is time, and little of that. A run that
+//! could not read forgets nothing. One that could not write keeps what is so all the same, the time that it watched
+//! and the answer that it was given, and forgets what it decided; the next one reads the state first, and what is
+//! there replaces the memory unless its revision is still the one that the memory began with. Else a table that
+//! throttles would take back whatever was watched since the last write, and an answer that could not be written would
+//! be waited for like one that never came. What was announced before stays announced, and an effect whose
 //! announcement was not written is not sent. `tests/store_trouble.rs` holds the loop to it, cell by cell.
+//!
+//! **Why that is safe.** At an unmoved revision, under the same epoch, nobody else has written or sent anything. So the
+//! run goes on as if the facts in memory had been written just before, which they might have been; only a crash can
+//! tell the difference, and it leaves what a crash before that write always left.
+//!
+//! **A write of ours that lands late** carries the revision that it began with, as the next write does, so one of them
+//! at most is ever done. Landed before the next run reads: the revision has moved, and what is there counts. Landed
+//! later: the next write meets [`Class::Conflict`] before anything is sent, for nothing is sent without a write of its
+//! own. Between the two only time is watched, and it is forgotten with the rest.
 
 use super::workqueue::Lane;
 use crate::ports::StoreError;
@@ -131,16 +142,20 @@ impl Class {
 }
 
 /// What a run does about it. After each of them but [`Response::Reject`] it ends and comes again after a pause (see
-/// [`longest_pause`]); and but for [`Response::Remember`] it forgets what it read.
+/// [`longest_pause`]); and the next one reads the state, but for [`Response::Remember`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Response {
     /// *Retry*, with what this process remembers, the watched time included: nothing was read that says otherwise.
     Remember,
-    /// *Retry.*
+    /// *Retry*, with what this process remembers if the table still stands where that began; else with what is there.
+    Doubt,
+    /// *Retry*, with what is in the table alone.
     Retry,
-    /// *Stop acting*: nothing more is tried under this permit.
+    /// *Stop acting*: nothing more is tried under this permit. Should it be prolonged, then as [`Response::Doubt`];
+    /// the loop forgets what it knew of the services of a lost one.
     StopActing,
-    /// *Read again*: what this process knew is not the last word, so that no way back without a lease goes by it.
+    /// *Read again*, as [`Response::Retry`]: what this process knew is not the last word, so that no way back without a
+    /// lease goes by it.
     ReadAgain,
     /// *Hold*: as [`Response::ReadAgain`], and people see it as `Halted`, for only they can help.
     Hold,
@@ -164,9 +179,12 @@ pub const fn to_failed(call: Call, class: Class) -> Response {
         Class::NoLease => Response::StopActing,
         Class::TooNew | Class::Damaged => Response::Hold,
         Class::Passing | Class::Lasting => match call {
-            Call::ReadRecords => Response::Remember,
-            // A write may have landed, or what was decided is not durable.
-            Call::ReadState | Call::Write(_) => Response::Retry,
+            Call::ReadRecords | Call::ReadState => Response::Remember,
+            Call::Write(Reason::Intent | Reason::Change | Reason::Checkpoint | Reason::Answer) => {
+                Response::Doubt
+            }
+            // A service whose passes panic starts afresh, and before the other one nothing was watched.
+            Call::Write(Reason::Halt | Reason::Emergency) => Response::Retry,
         },
     }
 }

@@ -1,6 +1,8 @@
 //! What is durable before what is done, and when nothing is worth a write.
 
-use super::support::{Bench, IDLE, POLL, act, act_once, decision, script, shift, unavailable, wait};
+use super::support::{
+    self, Bench, IDLE, POLL, TableTrouble, act, act_once, decision, script, shift, unavailable, wait,
+};
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -27,17 +29,138 @@ async fn an_intent_that_cannot_be_written_is_not_carried_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_cannot_be_written_leaves_the_effect_outstanding_for_the_next_run() {
+async fn an_answer_that_cannot_be_written_is_known_to_this_process_alone() {
+    let mut bench = Bench::new();
+    bench.reconciler.core.explain =
+        |input, decision, _| bare_status(input.key, &decision.facts, Phase::Pending);
+    script(act_once);
+    bench.fake.inner().refuse_writes = vec![Some(unavailable()), Some(unavailable()), None];
+    assert_eq!(bench.run().await.outcome, "store");
+    assert_eq!(bench.fake.log(), ["recall", "write 1 outstanding 1", "call", "answer", "refused write"]);
+
+    // Who starts anew must take the outcome for unknown.
+    assert_eq!(bench.remembered().outstanding.len(), 1);
+
+    // Who was answered goes on with that, and writes it as soon as it can, though nothing else is to be written.
+    script(|input| {
+        assert!(input.facts.outstanding.is_empty());
+        wait(input.facts.clone())
+    });
+    assert_eq!(bench.run().await.outcome, "store");
+    assert_eq!(bench.run().await.outcome, "waiting");
+    assert_eq!(bench.fake.log()[5..], ["recall", "refused write", "recall", "write 1 outstanding 0"]);
+    assert_eq!(bench.reconciler.metrics.state_writes("settle"), 1);
+    assert_eq!(bench.run().await.outcome, "waiting");
+    assert_eq!(bench.fake.log().len(), 9, "once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_intent_takes_an_answer_along_that_could_not_be_written() {
     let mut bench = Bench::new();
     script(act_once);
     bench.fake.inner().refuse_writes = vec![Some(unavailable()), None];
     assert_eq!(bench.run().await.outcome, "store");
-    assert_eq!(bench.fake.log(), ["recall", "write 1 outstanding 1", "call", "answer", "refused write"]);
+    script(|input| match input.facts.generation {
+        1 => {
+            assert!(input.facts.outstanding.is_empty(), "nothing is in doubt");
+            act(input.facts)
+        }
+        _ => wait(input.facts.clone()),
+    });
+    assert_eq!(bench.run().await.outcome, "waiting");
+    let second = ["recall", "write 2 outstanding 1", "call", "answer", "write 2 outstanding 0"];
+    assert_eq!(bench.fake.log()[5..10], second);
+}
+
+/// The intent was sent to the table and not answered, and is done only after the next run has read the state.
+#[tokio::test(start_paused = true)]
+async fn an_intent_that_lands_after_the_state_was_read_again_keeps_the_next_one_from_being_sent() {
+    let mut bench = Bench::new();
+    script(act_once);
+    bench.fake.inner().refuse_writes = vec![Some(unavailable())];
+    assert_eq!(bench.run().await.outcome, "store");
+    let (fake, key) = (Arc::clone(&bench.fake), bench.key.clone());
+    script(move |input| {
+        assert!(input.facts.outstanding.is_empty(), "what was not sent is not outstanding");
+        let late = act(input.facts).facts;
+        fake.inner().state.insert(key.clone(), Remembered { rev: 1, facts: late, status: None });
+        act(input.facts)
+    });
+    assert_eq!(bench.run().await.outcome, "conflict");
+    assert!(!bench.fake.log().contains(&"call".to_owned()));
     script(|input| {
-        assert_eq!(input.facts.outstanding.len(), 1);
+        assert_eq!(input.facts.outstanding.len(), 1, "what landed counts");
         wait(input.facts.clone())
     });
     assert_eq!(bench.run().await.outcome, "waiting");
+    assert!(!bench.fake.log().contains(&"call".to_owned()));
+}
+
+/// Counts watched time in a waiting request.
+fn count(input: &Input<'_>) -> Facts {
+    let mut facts = input.facts.clone();
+    let (waited, break_glass) = (Span::ZERO, BTreeSet::new());
+    let pending = Pending { waited, return_to_retained: false, break_glass, doubt: None };
+    let pending = facts.pending.get_or_insert(pending);
+    pending.waited = pending.waited.plus(input.watched);
+    facts
+}
+
+/// Says something else in every pass, as when reads fail now and then.
+fn flapping(input: &Input<'_>, decision: &Decision, _: Option<&ReleaseStatus>) -> ReleaseStatus {
+    let polls = u64::try_from(input.now.as_millisecond()).unwrap() / POLL.millis();
+    let phase = if polls.is_multiple_of(2) { Phase::Pending } else { Phase::Halted };
+    bare_status(input.key, &decision.facts, phase)
+}
+
+#[tokio::test(start_paused = true)]
+async fn watched_time_outlasts_a_table_that_does_nothing_but_every_other_write() {
+    watched_while_every_other_write_fails(support::explain, 5).await;
+    watched_while_every_other_write_fails(flapping, 50).await;
+}
+
+/// `least`: so many writes fail meanwhile.
+async fn watched_while_every_other_write_fails(
+    explain: fn(&Input<'_>, &Decision, Option<&ReleaseStatus>) -> ReleaseStatus,
+    least: usize,
+) {
+    let mut bench = Bench::new();
+    bench.reconciler.core.explain = explain;
+    script(|input| wait(count(input)));
+    let mut passed = Span::ZERO;
+    while passed < Span::from_mins(5) {
+        if bench.fake.inner().refuse_writes.is_empty() {
+            bench.fake.inner().refuse_writes = vec![None, Some(unavailable())];
+        }
+        let again = bench.run().await.again.unwrap();
+        advance(again.std()).await;
+        passed = passed.plus(again);
+    }
+    let failed = bench.fake.log().iter().filter(|line| *line == "refused write").count();
+    assert!(failed > least, "{failed}");
+    bench.fake.inner().refuse_writes.clear();
+    bench.run().await;
+    let waited = bench.slot.memory.as_ref().unwrap().facts.pending.as_ref().unwrap().waited;
+    assert_eq!(waited, passed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watched_time_is_that_of_the_table_once_a_write_of_ours_turns_out_to_have_landed() {
+    let mut bench = Bench::new();
+    script(|input| wait(count(input)));
+    bench.run().await;
+    advance(POLL.std()).await;
+    let call = Call::Write(Reason::Change);
+    let trouble = TableTrouble { call, spared: 0, landed: true, error: unavailable, met: 0 };
+    bench.fake.inner().trouble = Some(trouble);
+    script(|input| wait(Facts { generation: 1, ..count(input) }));
+    assert_eq!(bench.run().await.outcome, "store");
+    bench.fake.inner().trouble = None;
+    advance(POLL.std()).await;
+    let writes = bench.fake.log().len();
+    assert_eq!(bench.run().await.outcome, "waiting");
+    assert_eq!(bench.fake.log()[writes..], ["recall"], "what landed is not written again");
+    assert_eq!(bench.remembered().pending.unwrap().waited, POLL);
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,29 +203,21 @@ async fn a_claim_that_another_service_has_is_told_to_the_next_decision_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clocks_are_written_every_thirty_seconds_and_timestamps_never() {
+async fn clocks_are_written_every_six_polls_and_timestamps_never() {
     let mut bench = Bench::new();
     let watched = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&watched);
     script(move |input| {
         seen.lock().unwrap().push(input.watched);
-        let mut facts = input.facts.clone();
-        let pending = facts.pending.get_or_insert_with(|| Pending {
-            waited: Span::ZERO,
-            return_to_retained: false,
-            break_glass: BTreeSet::new(),
-            doubt: None,
-        });
-        pending.waited = pending.waited.plus(input.watched);
-        wait(facts)
+        wait(count(input))
     });
     for _ in 0..40 {
         bench.run().await;
         advance(POLL.std()).await;
     }
     let metrics = &bench.reconciler.metrics;
-    assert_eq!((metrics.state_writes("change"), metrics.state_writes("checkpoint")), (1, 2));
-    assert_eq!(bench.remembered().pending.unwrap().waited, Span::from_secs(60));
+    assert_eq!((metrics.state_writes("change"), metrics.state_writes("checkpoint")), (1, 6));
+    assert_eq!(bench.remembered().pending.unwrap().waited, POLL.times(36));
     advance(Span::from_mins(60).std()).await;
     bench.run().await;
     let watched = watched.lock().unwrap().clone();

@@ -103,7 +103,8 @@ enum Want {
 struct Standpoint {
     bench: Bench,
     want: Arc<Mutex<Want>>,
-    decided: Arc<Mutex<usize>>,
+    /// The time that each of them was told of.
+    decided: Arc<Mutex<Vec<Span>>>,
     told: Arc<Mutex<Vec<(String, String)>>>,
 }
 
@@ -128,7 +129,7 @@ impl Standpoint {
         let (want, decided) = (Arc::clone(&self.want), Arc::clone(&self.decided));
         let told = Arc::clone(&self.told);
         script(move |input| {
-            *decided.lock().unwrap() += 1;
+            decided.lock().unwrap().push(input.watched);
             let mut want = want.lock().unwrap();
             let mut facts = input.facts.clone();
             if let Some(denied) = input.claim_denied {
@@ -154,7 +155,7 @@ impl Standpoint {
             _ => Want::Rest,
         };
         match call {
-            Call::ReadState => self.bench.slot.forget(),
+            Call::ReadState => self.bench.slot.doubt(),
             Call::Write(Reason::Checkpoint) => {
                 // What was read is remembered first, and then the clocks run.
                 let trouble = self.bench.fake.inner().trouble.take();
@@ -162,7 +163,8 @@ impl Standpoint {
                 self.bench.run().await;
                 *self.want.lock().unwrap() = Want::Clock;
                 self.bench.fake.inner().trouble = trouble;
-                advance(persist::RETENTION_CHECKPOINT.std()).await;
+                let every = persist::checkpoint(&self.bench.remembered(), POLL).unwrap();
+                advance(every.std()).await;
             }
             Call::Write(Reason::Halt) => self.bench.slot.panics = reconcile::PANICS,
             Call::Write(Reason::Emergency) => {
@@ -223,7 +225,7 @@ impl Cell {
             if response == Response::Reject {
                 return self.is_told(here).await;
             }
-            let before = (*here.decided.lock().unwrap(), here.calls());
+            let before = (here.decided.lock().unwrap().len(), here.calls());
             let verdict = here.bench.run().await;
             let reaches_decide = matches!(
                 self.call,
@@ -239,7 +241,7 @@ impl Cell {
             assert_eq!(lane.is_none(), self.at.is_none() && !reaches_decide);
             let pause = POLL.times(1 << (in_a_row - 1)).min(response::longest_pause(lane));
             assert_eq!(verdict.again, Some(pause), "the pause after {failure}");
-            let (decided, called) = (*here.decided.lock().unwrap() - before.0, here.calls() - before.1);
+            let (decided, called) = (here.decided.lock().unwrap().len() - before.0, here.calls() - before.1);
             let effects = usize::from(self.call == Call::Write(Reason::Answer));
             assert_eq!(called, effects, "only what was announced is sent");
             assert_eq!(decided, usize::from(reaches_decide), "decisions in a failed run");
@@ -260,26 +262,49 @@ impl Cell {
         let decided = Arc::clone(&here.decided);
         let trouble = fake.inner().trouble.take().unwrap();
         fake.inner().refuse_writes = vec![Some((trouble.error)())];
-        let before = *decided.lock().unwrap();
+        let before = decided.lock().unwrap().len();
         let verdict = here.bench.run().await;
         assert_eq!(verdict.outcome, "waiting", "no failure of the run");
         assert_eq!(*told.lock().unwrap(), [("arn:x".to_owned(), "team/y".to_owned())]);
-        assert_eq!(*decided.lock().unwrap() - before, 2);
+        assert_eq!(decided.lock().unwrap().len() - before, 2);
         assert_eq!(here.calls(), calls, "what it was claimed for is not done");
     }
 
-    /// Trouble is over: the next run reads the table and goes on from what is durable.
+    /// Whether what the process knew outlasts the trouble: nothing was read or written that says otherwise.
+    fn keeps(&self) -> bool {
+        let knew = match self.call {
+            Call::ReadRecords | Call::ReadState => self.at.is_some(),
+            Call::Write(Reason::Intent | Reason::Change | Reason::Checkpoint | Reason::Answer) => true,
+            Call::Write(Reason::Halt | Reason::Emergency) => false,
+        };
+        knew && match response::to_failed(self.call, self.class) {
+            Response::Remember => true,
+            Response::Doubt | Response::StopActing => !self.landed,
+            Response::Retry | Response::ReadAgain | Response::Hold | Response::Reject => false,
+        }
+    }
+
+    /// Whether the run after the trouble reads the state.
+    fn reads(&self) -> bool {
+        let response = response::to_failed(self.call, self.class);
+        self.at.is_none() || self.call == Call::ReadState || response != Response::Remember
+    }
+
+    /// Trouble is over: the next run goes on with what this process knew, or with what is durable.
     async fn is_over(&self, mut here: Standpoint) {
         here.bench.fake.inner().trouble = None;
+        let second = Span::from_secs(1);
+        advance(second.std()).await;
         let (recalls, calls) = (here.recalls(), here.calls());
+        let decided = here.decided.lock().unwrap().len();
         *here.want.lock().unwrap() = match self.call {
             Call::Write(Reason::Intent) => Want::Act,
             _ => Want::Rest,
         };
         assert_eq!(here.bench.run().await.outcome, "waiting");
-        let response = response::to_failed(self.call, self.class);
-        let remembers = response == Response::Remember && self.at.is_some();
-        assert_eq!(here.recalls(), recalls + usize::from(!remembers), "what was read is forgotten");
+        assert_eq!(here.recalls(), recalls + usize::from(self.reads()), "looks for what is durable");
+        let watched = if self.keeps() { second } else { Span::ZERO };
+        assert_eq!(here.decided.lock().unwrap()[decided], watched, "the time that was watched");
         assert_eq!(here.bench.slot.failures, 0);
         let facts = here.bench.remembered();
         let resource = shift().effect.resource();
@@ -287,7 +312,7 @@ impl Cell {
             Call::Write(Reason::Intent) => assert_eq!(here.calls(), calls + 1, "it is sent now"),
             Call::Write(Reason::Answer) => {
                 let open = facts.outstanding.contains_key(&resource);
-                assert_eq!(open, !self.landed, "an answer that was not written leaves the effect open");
+                assert_eq!(open, !self.landed && !self.keeps(), "an answer that nobody knows any more");
             }
             Call::Write(Reason::Halt) => {
                 assert_eq!(facts.halted.map(|halt| halt.reason), Some(HaltReason::Panicked));

@@ -86,6 +86,8 @@ pub enum Fault {
     Throttled,
     /// This call and all of its kind are refused by a rate limit for so long.
     ThrottledFor(u64),
+    /// This call and every second one of its kind after it are refused by a rate limit for so long.
+    EveryOtherFor(u64),
     /// Refused: something else changes the resource.
     Conflict,
     /// Refused: no permission.
@@ -117,6 +119,7 @@ impl fmt::Display for Fault {
             Self::Late(n) => write!(f, "late-{n}"),
             Self::Duplicate(n) => write!(f, "duplicate-{n}"),
             Self::ThrottledFor(n) => write!(f, "throttled-for-{n}"),
+            Self::EveryOtherFor(n) => write!(f, "every-other-for-{n}"),
             Self::UnreadFor(n) => write!(f, "unread-for-{n}"),
             Self::Stale(n) => write!(f, "stale-{n}"),
             Self::Slow(n) => write!(f, "slow-{n}"),
@@ -165,6 +168,7 @@ impl std::str::FromStr for Fault {
             "late" => Ok(Self::Late(secs)),
             "duplicate" => Ok(Self::Duplicate(secs)),
             "throttled-for" => Ok(Self::ThrottledFor(secs)),
+            "every-other-for" => Ok(Self::EveryOtherFor(secs)),
             "unread-for" => Ok(Self::UnreadFor(secs)),
             "stale" => usize::try_from(secs).map(Self::Stale).map_err(|_| unknown()),
             "slow" => Ok(Self::Slow(secs)),
@@ -178,12 +182,15 @@ impl std::str::FromStr for Fault {
 /// A storm: longer than a clean-up's quiet wait, shorter than any deadline of the scenarios.
 const STORM: u64 = 25;
 
+/// Half a service for longer than any scenario takes without faults, its clean-up included.
+pub const HALF_SERVED: u64 = 600;
+
 /// Every single fault that can befall a call of this kind.
 pub fn applicable(op: Op) -> Vec<Fault> {
     use Fault::{
-        Conflict, CrashAfter, CrashBefore, CrashLate, Denied, Duplicate, Hang, HintLate, HintMissed, Late,
-        LoseAnswer, NotApplied, Slow, SplitBrain, Stale, TakeOver, Throttled, ThrottledFor, Unread,
-        UnreadFor,
+        Conflict, CrashAfter, CrashBefore, CrashLate, Denied, Duplicate, EveryOtherFor, Hang, HintLate,
+        HintMissed, Late, LoseAnswer, NotApplied, Slow, SplitBrain, Stale, TakeOver, Throttled, ThrottledFor,
+        Unread, UnreadFor,
     };
     match op {
         Op::Hint => vec![HintMissed, HintLate(7)],
@@ -197,6 +204,7 @@ pub fn applicable(op: Op) -> Vec<Fault> {
             CrashLate(22),
             Denied,
             UnreadFor(STORM),
+            EveryOtherFor(HALF_SERVED),
             Hang,
             TakeOver(0),
             TakeOver(4),

@@ -111,3 +111,64 @@ fn unclean(scenario: &Scenario, run: &Outcome, same: bool, weather: bool) -> Vec
     }
     left
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::fault::{Fault, HALF_SERVED};
+    use super::super::log::What;
+    use super::super::{base, run, scenarios};
+    use super::*;
+
+    /// Without faults, and with every other write refused from the first one on; besides, of what the next calls are,
+    /// so many further.
+    fn calm_and_half_served(further: &[u32]) -> (Outcome, Outcome) {
+        let scenario = scenarios::named("good").expect("a scenario");
+        let base = base(&scenario).expect("a base");
+        let calm = run::run(&base, &scenario, &[]).expect("runs");
+        let first = calm.ops.iter().position(|op| *op == Op::Write).expect("a write") + 1;
+        let first = u32::try_from(first).expect("a number");
+        let plan: Vec<Planned> = [0]
+            .iter()
+            .chain(further)
+            .map(|further| Planned { call: first + further, fault: Fault::EveryOtherFor(HALF_SERVED) })
+            .collect();
+        let half = run::run(&base, &scenario, &plan).expect("runs");
+        (calm, half)
+    }
+
+    #[test]
+    fn a_table_that_refuses_every_other_write_takes_no_answer_and_no_watched_time_back() {
+        let (calm, half) = calm_and_half_served(&[]);
+        assert_eq!(half.ended, calm.ended);
+        let refused = half.log.iter().filter(|entry| matches!(entry.what, What::Befell(..))).count();
+        assert!(refused > 20, "{refused}");
+        for entry in &half.log {
+            let What::Wrote(wrote) = &entry.what else { continue };
+            let unknown = wrote.facts.outstanding.values().any(|outstanding| outstanding.unknown);
+            assert!(!unknown, "{entry}");
+        }
+        // A refused write costs a pass, and what was decided in it is decided again.
+        let more = usize::try_from(half.ticks - calm.ticks).expect("a number");
+        assert!(more <= refused, "{more} passes more for {refused} refused writes");
+    }
+
+    #[test]
+    fn a_release_goes_on_while_the_table_does_half_of_what_it_is_asked() {
+        // The next run fails at the records, and the one after it at the state.
+        let (calm, half) = calm_and_half_served(&[1, 3]);
+        assert_eq!(half.ended, calm.ended);
+        let met: BTreeSet<Op> = half
+            .log
+            .iter()
+            .filter_map(|entry| match entry.what {
+                What::Befell(op, _) => Some(op),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(met, BTreeSet::from([Op::Wishes, Op::Remembered, Op::Write]));
+        let settled_ms = half.settled_ms.expect("it comes to rest");
+        assert!(settled_ms < HALF_SERVED * 1_000, "{settled_ms}");
+    }
+}

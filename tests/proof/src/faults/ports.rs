@@ -41,7 +41,16 @@ struct Call {
 impl Call {
     /// Nothing comes of a read or of a state write.
     fn fails(&self) -> bool {
-        matches!(self.fault, Some(Fault::Unread | Fault::UnreadFor(_) | Fault::NotApplied | Fault::Throttled))
+        matches!(
+            self.fault,
+            Some(
+                Fault::Unread
+                    | Fault::UnreadFor(_)
+                    | Fault::NotApplied
+                    | Fault::Throttled
+                    | Fault::EveryOtherFor(_)
+            )
+        )
     }
 }
 

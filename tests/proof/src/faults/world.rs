@@ -108,6 +108,8 @@ pub struct Inner {
     pub weight_since: BTreeMap<u16, u64>,
     faults: BTreeMap<u32, Fault>,
     storms: BTreeMap<Op, u64>,
+    /// Until when every other call of a kind is refused, and whether the next one is.
+    half_served: BTreeMap<Op, (u64, bool)>,
     snapshots: VecDeque<(Timestamp, SmallRegion)>,
     keeps_snapshots: bool,
 }
@@ -133,6 +135,7 @@ impl World {
             weight_since: BTreeMap::new(),
             faults: faults.iter().map(|planned| (planned.call, planned.fault)).collect(),
             storms: BTreeMap::new(),
+            half_served: BTreeMap::new(),
             snapshots: VecDeque::new(),
             keeps_snapshots,
         };
@@ -173,11 +176,21 @@ impl World {
                 inner.storms.insert(op, now_ms + secs * 1_000);
                 planned
             }
+            Some(Fault::EveryOtherFor(secs)) => {
+                inner.half_served.insert(op, (now_ms + secs * 1_000, false));
+                planned
+            }
             Some(_) => planned,
             None if inner.storms.get(&op).is_some_and(|until| *until > now_ms) => {
                 Some(if op == Op::Effect { Fault::Throttled } else { Fault::Unread })
             }
-            None => None,
+            None => match inner.half_served.get_mut(&op) {
+                Some((until_ms, next)) if *until_ms > now_ms => {
+                    *next = !*next;
+                    (!*next).then_some(Fault::Throttled)
+                }
+                _ => None,
+            },
         };
         if let Some(fault) = fault {
             inner.log.push(Entry { at_ms: now_ms, call, by: 0, epoch: 0, what: What::Befell(op, fault) });
