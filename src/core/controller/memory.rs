@@ -9,7 +9,7 @@ use super::workqueue::Lane;
 use crate::decide::emergency::{self, Emergency};
 use crate::model::{Facts, Need};
 use crate::ports::{HistoryItem, Remembered};
-use crate::records::ReleaseStatus;
+use crate::records::{ReleaseStatus, Span};
 
 /// One service's share.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub struct Slot {
     pub(super) history: Arc<Vec<HistoryItem>>,
     /// Its lane.
     pub(super) lane: Option<Lane>,
-    /// Failed runs in a row.
+    /// Failed runs in a row since anything that was decided was written.
     pub(super) failures: u32,
     /// Panicking runs in a row, and what the last one said.
     pub(super) panics: u32,
@@ -52,6 +52,13 @@ impl Slot {
     pub(super) fn doubt(&mut self) {
         if let Some(memory) = &mut self.memory {
             memory.doubtful = true;
+        }
+    }
+
+    /// What a run wanted to see and did not come to: the next one looks at it at once.
+    pub(super) fn still_needs(&mut self, needs: BTreeSet<Need>) {
+        if let Some(memory) = &mut self.memory {
+            memory.needs.extend(needs);
         }
     }
 
@@ -112,7 +119,7 @@ pub(super) struct Memory {
     pub(super) answered: bool,
     /// A write failed, and may have been done or may yet be: it is good only if the table still stands at `rev`.
     pub(super) doubtful: bool,
-    /// What the last wait wants to see.
+    /// What the last wait, or a run that failed, wants to see.
     pub(super) needs: BTreeSet<Need>,
 }
 
@@ -137,6 +144,12 @@ impl Memory {
     pub(super) fn goes_on(&mut self, facts: &Facts) {
         self.unsaved |= *facts != self.facts;
         self.facts.clone_from(facts);
+    }
+
+    /// Whether clocks have run unwritten for long enough.
+    pub(super) fn checkpoint_due(&self, now_ms: u64, poll: Span) -> bool {
+        let since_ms = now_ms.saturating_sub(self.last_write_ms);
+        self.unsaved && persist::checkpoint(&self.facts, poll).is_some_and(|every| since_ms >= every.millis())
     }
 
     /// Whether these facts say more than that time has passed.

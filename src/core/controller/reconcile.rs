@@ -12,7 +12,6 @@ use tracing::{debug, error, warn};
 
 use super::inputs::{Core, Records, nothing_to_observe};
 use super::memory::{Memory, Slot};
-use super::persist;
 use super::response::{Call, Reason, Response};
 use super::tell::{announce, bare_status, history};
 use super::trouble::{ReconcileError, backoff, guarded, store};
@@ -105,7 +104,10 @@ impl Reconciler {
                 Ok(Turn::Gone) => {
                     return Verdict { again: None, why: Trigger::Deadline, outcome: "gone", trouble: None };
                 }
-                Err(error) => return self.failed(slot, &error),
+                Err(error) => {
+                    slot.still_needs(needs);
+                    return self.failed(slot, &error);
+                }
             }
             if stop.is_cancelled() {
                 break;
@@ -210,6 +212,9 @@ impl Reconciler {
         let turn = Box::pin(self.follow(slot, &mut memory, decision, following)).await;
         // Also after a failure: `failed` says what becomes of it.
         slot.memory = Some(memory);
+        if turn.is_err() {
+            slot.still_needs(wanted);
+        }
         turn
     }
 
@@ -280,7 +285,8 @@ impl Reconciler {
         } else if memory.answered {
             Some(Reason::Answer)
         } else {
-            self.checkpoint_due(memory).then_some(Reason::Checkpoint)
+            let due = memory.checkpoint_due(self.clock.monotonic_ms(), self.limits.poll);
+            due.then_some(Reason::Checkpoint)
         };
         if let Some(why) = why {
             let told: Vec<HistoryItem> = ended.iter().map(|ended| history(following.key, ended)).collect();
@@ -297,6 +303,7 @@ impl Reconciler {
                 slot.claim_denied = Some(error.rejected()?);
                 return Ok(Turn::AtOnce);
             }
+            slot.failures = 0;
             slot.know(&memory.facts);
             slot.show_ended(told);
         } else {
@@ -426,12 +433,6 @@ impl Reconciler {
         let write = StateWrite::of(memory.rev, facts, status);
         error!(panics = slot.panics, detail = slot.panic_detail, "halted: its passes panic");
         self.write(&following, memory, write, Reason::Halt).await
-    }
-
-    fn checkpoint_due(&self, memory: &Memory) -> bool {
-        let since = self.clock.monotonic_ms().saturating_sub(memory.last_write_ms);
-        let every = persist::checkpoint(&memory.facts, self.limits.poll);
-        memory.unsaved && every.is_some_and(|every| since >= every.millis())
     }
 
     /// Time this process has watched since its last pass; zero in the first.

@@ -100,7 +100,7 @@ pub(super) fn store(call: Call) -> impl Fn(StoreError) -> ReconcileError {
     move |source| ReconcileError::Store { call, source }
 }
 
-/// `poll`, doubled with each failure in a row, up to [`response::longest_pause`].
+/// `poll`, doubled with each failure in a row in which nothing was written, up to [`response::longest_pause`].
 pub(super) fn backoff(poll: Span, failures: u32, lane: Option<Lane>) -> Span {
     poll.times(1 << failures.saturating_sub(1).min(10)).min(response::longest_pause(lane))
 }

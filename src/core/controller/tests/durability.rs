@@ -314,3 +314,41 @@ async fn an_effect_that_is_repeated_is_announced_again_under_this_runs_condition
     bench.run().await;
     assert_eq!(bench.fake.log()[before..][..3], ["write 1 outstanding 1", "call", "answer"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_fails_between_two_looks_leaves_the_second_one_to_the_next_run() {
+    let mut bench = Bench::new();
+    let fake = Arc::clone(&bench.fake);
+    script(move |input| {
+        let wanted = BTreeSet::from([Need::LoadBalancer]);
+        if fake.inner().needs.last() == Some(&wanted) {
+            return wait(input.facts.clone());
+        }
+        let call = Call::ReadRecords;
+        let trouble = TableTrouble { call, spared: 0, landed: false, error: unavailable, met: 0 };
+        fake.inner().trouble = Some(trouble);
+        decision(input.facts.clone(), Next::Look(wanted))
+    });
+    assert_eq!(bench.run().await.outcome, "store");
+    bench.fake.inner().trouble = None;
+    assert_eq!(bench.run().await.outcome, "waiting");
+    assert_eq!(bench.fake.inner().needs, [BTreeSet::new(), BTreeSet::from([Need::LoadBalancer])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pause_after_a_failure_grows_only_while_nothing_is_written() {
+    let mut bench = Bench::new();
+    // Each run writes what it decides, and fails at the next turn.
+    let fake = Arc::clone(&bench.fake);
+    script(move |input| {
+        let call = Call::ReadRecords;
+        let trouble = TableTrouble { call, spared: 0, landed: false, error: unavailable, met: 0 };
+        fake.inner().trouble = Some(trouble);
+        decision(Facts { generation: input.facts.generation + 1, ..input.facts.clone() }, Next::Again)
+    });
+    for _ in 0..5 {
+        bench.fake.inner().trouble = None;
+        assert_eq!(bench.run().await.again, Some(POLL));
+    }
+    assert_eq!(bench.run().await.again, Some(POLL.times(2)), "nothing was read");
+}

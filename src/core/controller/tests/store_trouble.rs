@@ -234,8 +234,9 @@ impl Cell {
             assert_eq!(here.bench.fake.inner().trouble.as_ref().unwrap().met, failure as usize, "met");
             assert_eq!(verdict.why, Trigger::Retry);
             assert!(verdict.trouble.unwrap().starts_with(&format!("failed to {}", self.call.doing())));
-            // A checkpoint is led to by a run that succeeds.
-            let in_a_row = if self.call == Call::Write(Reason::Checkpoint) { 1 } else { failure };
+            // A checkpoint is led to by a run that succeeds, and an answer by an intent that was written.
+            let led_to = matches!(self.call, Call::Write(Reason::Checkpoint | Reason::Answer));
+            let in_a_row = if led_to { 1 } else { failure };
             // What was decided counts, also when it could not be written.
             let lane = here.bench.slot.lane;
             assert_eq!(lane.is_none(), self.at.is_none() && !reaches_decide);
