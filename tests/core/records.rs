@@ -3,6 +3,7 @@
 mod files;
 mod fuzz;
 mod judging;
+mod repeated;
 mod strategies;
 mod support;
 mod units;

@@ -29,7 +29,7 @@ use crate::{dynamodb, support};
 
 const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG/do-not-say-this-key";
 const TOKEN: &str = "FwoGZXIvYXdzEBYaDo-not-say-this-token";
-/// In a field that the record does not have.
+/// In a field that the record does not have, or as a value of a type that its field does not have.
 const IN_RECORD: &str = "hunter2-do-not-say-this-value";
 
 /// All that our own crates say, and of the libraries what the documentation recommends.
@@ -117,7 +117,8 @@ impl Bench {
         self.client.put_item().table_name(&self.tables.records).set_item(Some(item)).send().await.unwrap();
     }
 
-    /// A service with a request; a second one whose record holds what it must not; a command with more than a command.
+    /// A service with a request; others whose records hold what they must not, in fields that do not exist and in such
+    /// as do; a command with more than a command.
     async fn write_records(&self) {
         self.put(("service#payments/checkout", "spec"), support::service()).await;
         self.put(("desired#payments/checkout", "spec"), support::release()).await;
@@ -130,6 +131,20 @@ impl Bench {
         service["metadata"]["name"] = json!("search");
         service["spec"]["taskSet"]["environment"] = json!([{"name": "DB_PASSWORD", "value": IN_RECORD}]);
         self.put(("service#payments/search", "spec"), service).await;
+        for (name, place, value) in [
+            ("cart", "requestId", json!([IN_RECORD])),
+            ("stock", "taskDefinition", json!({"password": IN_RECORD})),
+            ("taxes", "strategy", json!(format!("mysql://shop:{IN_RECORD}@db/shop"))),
+        ] {
+            let mut release = support::release();
+            release["metadata"]["name"] = json!(name);
+            release["spec"][place] = value.clone();
+            self.put((&format!("desired#payments/{name}"), "spec"), release).await;
+            let mut service = support::service();
+            service["metadata"]["name"] = json!(name);
+            service["spec"]["container"] = value;
+            self.put((&format!("service#payments/{name}"), "spec"), service).await;
+        }
         let mut command = support::command();
         command["spec"]["headers"] = json!({"authorization": IN_RECORD});
         let id = ulid::Ulid::generate().to_string();
@@ -177,6 +192,9 @@ impl Bench {
             "/v1/services",
             "/v1/services/payments/checkout",
             "/v1/services/payments/search",
+            "/v1/services/payments/cart",
+            "/v1/services/payments/stock",
+            "/v1/services/payments/taxes",
             "/v1/services/payments/checkout/history",
         ] {
             let page = self.page(path).await;
@@ -198,6 +216,10 @@ async fn a_daemon_that_works_says_no_secret() {
     bench.until_said(&["payments/checkout", "payments/search", "changed"]).await;
     // The field is named, so that it can be taken out.
     bench.until_shown("/v1/services/payments/search", "is an unknown field").await;
+    // The type that was found is said, so that it can be put right.
+    bench.until_shown("/v1/services/payments/cart", "spec.requestId is a list of 1 item").await;
+    bench.until_shown("/v1/services/payments/stock", "spec.taskDefinition is a map of 1 field").await;
+    bench.until_shown("/v1/services/payments/taxes", "spec.strategy is a text of ").await;
     let said = bench.everything().await;
     assert_eq!(leaks(&said, &BTreeSet::new()), Vec::<String>::new(), "{said}");
 }

@@ -19,6 +19,7 @@ mod document;
 mod files;
 mod hash;
 mod release;
+mod said;
 mod service;
 pub(in crate::records) mod template;
 
@@ -54,7 +55,7 @@ pub struct Refusal {
     pub code: RefusalCode,
     /// The field, as a path: `spec.routes.production[0].rule`.
     pub field: String,
-    /// What it says.
+    /// What it says, where that is a slip of the pen; what kind of value it is, where that may be a secret.
     pub value: String,
     /// What is allowed.
     pub allowed: String,

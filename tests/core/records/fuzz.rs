@@ -77,7 +77,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 }
 
 /// Every place of a document, as JSON pointers.
-fn places(value: &Value, path: &str, found: &mut Vec<String>) {
+pub(super) fn places(value: &Value, path: &str, found: &mut Vec<String>) {
     found.push(path.to_owned());
     match value {
         Value::Object(fields) => {

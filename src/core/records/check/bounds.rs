@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Findings, LONGEST_TEXT, MAX_ANNOTATION_BYTES, MAX_ANNOTATIONS, RefusalCode};
+use super::{Findings, LONGEST_TEXT, MAX_ANNOTATION_BYTES, MAX_ANNOTATIONS, RefusalCode, said};
 
 /// Every text and every key of the document is at most [`LONGEST_TEXT`] characters long.
 pub(super) fn judge_texts(document: &Value, findings: &mut Findings) {
@@ -95,7 +95,7 @@ pub(super) fn text(
         findings.add(
             RefusalCode::OutOfBounds,
             field,
-            format_args!("\"{value}\""),
+            said::text(value),
             format!("{allowed}, 1 to {longest} characters"),
             "correct it",
         );

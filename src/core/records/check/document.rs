@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
-use super::{Refusal, RefusalCode};
+use super::{Refusal, RefusalCode, said};
 use crate::records::names::{Label, ServiceKey};
 
 /// Fields that a newer daemon knows, as (path without indices, the version that knows it). A release of the
@@ -42,7 +42,7 @@ pub(super) fn keys_fit(item: &Value, prefix: &str, key: &ServiceKey) -> Result<(
                 return Err(Refusal::new(
                     RefusalCode::KeyMismatch,
                     field,
-                    other,
+                    said::slip(other),
                     format!("\"{wanted}\""),
                     "put the item under that key",
                 ));
@@ -79,7 +79,7 @@ pub(super) fn command_key(item: &Value) -> Result<Option<ServiceKey>, Refusal> {
             return Err(Refusal::new(
                 RefusalCode::KeyMismatch,
                 "sk",
-                sort,
+                said::slip(sort),
                 "a ULID, 26 characters that begin with the time",
                 "make a new ULID for every command",
             ));
@@ -91,7 +91,7 @@ pub(super) fn command_key(item: &Value) -> Result<Option<ServiceKey>, Refusal> {
         Refusal::new(
             RefusalCode::KeyMismatch,
             "pk",
-            pk,
+            said::slip(pk),
             "command#<namespace>/<name>",
             "put the item under the key of its service",
         )
@@ -141,7 +141,7 @@ fn same_shape(written: &Value, read: &Value, path: &mut String) -> Result<(), Re
                 _ => "a plain value",
             };
             let field = if path.is_empty() { "document" } else { path.as_str() };
-            Err(Refusal::new(RefusalCode::Malformed, field, written, allowed, "correct it"))
+            Err(Refusal::new(RefusalCode::Malformed, field, said::kind(written), allowed, "correct it"))
         }
         _ => Ok(()),
     }
@@ -165,7 +165,8 @@ fn whole_numbers(value: &mut Value) {
 
 fn refusal_of(path: &Path, message: &str, document: &Value, later: &[(&str, &str)]) -> Refusal {
     let field = if is_root(path) { "document".to_owned() } else { path.to_string() };
-    let value = lookup(document, path).map_or_else(|| "missing".to_owned(), ToString::to_string);
+    let found = lookup(document, path);
+    let value = |say: fn(&Value) -> String| found.map_or_else(|| "missing".to_owned(), say);
     let refuse = |field: String, value: String, allowed: String, fix: String| {
         Refusal::new(RefusalCode::Malformed, field, value, allowed, fix)
     };
@@ -189,19 +190,18 @@ fn refusal_of(path: &Path, message: &str, document: &Value, later: &[(&str, &str
         let allowed = after(message, "expected ").unwrap_or("nothing").replace('`', "");
         let fix = nearest(name, &allowed)
             .map_or_else(|| "write one of these".to_owned(), |near| format!("did you mean {near}?"));
-        return refuse(field, value, allowed, fix);
+        return refuse(field, value(said::slip), allowed, fix);
     }
     if message.starts_with("invalid ")
         && let Some(expected) = after(message, "expected ")
     {
-        let fix = type_fix(lookup(document, path), expected);
-        return refuse(field, value, plain_type(expected), fix);
+        let (allowed, say) = plain_type(expected);
+        return refuse(field, value(say), allowed.to_owned(), type_fix(found, expected));
     }
     // Our own types say `"value" is not what is allowed`.
-    let allowed = after(message, "\" is not ").or_else(|| after(message, " is not ")).unwrap_or(message);
-    let allowed = allowed.to_owned();
-    let fix = type_fix(lookup(document, path), &allowed);
-    refuse(field, value, allowed, fix)
+    let allowed = after(message, " is not ").unwrap_or("another value");
+    let say = if allowed.contains("ARN") { said::kind } else { said::slip };
+    refuse(field, value(say), allowed.to_owned(), type_fix(found, allowed))
 }
 
 fn is_root(path: &Path) -> bool {
@@ -220,8 +220,9 @@ fn quoted<'a>(message: &'a str, prefix: &str) -> Option<&'a str> {
     message.strip_prefix(prefix)?.split('`').next()
 }
 
+/// What follows the last `mark`: the words before it may hold a foreign text, with the same mark in it.
 fn after<'a>(message: &'a str, mark: &str) -> Option<&'a str> {
-    message.split_once(mark).map(|(_, rest)| rest)
+    message.rsplit_once(mark).map(|(_, rest)| rest)
 }
 
 /// `spec.steps[3].weight` as `spec.steps.weight`.
@@ -229,20 +230,23 @@ fn without_indices(field: &str) -> String {
     field.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect()
 }
 
-/// What `serde` calls a type, in words.
-fn plain_type(expected: &str) -> String {
+/// What `serde` calls a type, in words, and how a value of another type is said: a slip of the pen is repeated only
+/// where a word, a number or a time belongs.
+fn plain_type(expected: &str) -> (&str, fn(&Value) -> String) {
     match expected {
-        "u16" => "a whole number from 0 to 65535",
-        "a nonzero u16" => "a whole number from 1 to 65535",
-        "u32" => "a whole number from 0 to 4294967295",
-        "u64" => "a whole number, 0 or more",
-        "a string" => "a text",
-        "a boolean" => "true or false",
-        "a sequence" => "a list",
-        other if other.starts_with("struct ") => "a map of fields",
-        other => other,
+        "u16" => ("a whole number from 0 to 65535", said::slip),
+        "a nonzero u16" => ("a whole number from 1 to 65535", said::slip),
+        "u32" => ("a whole number from 0 to 4294967295", said::slip),
+        "u64" => ("a whole number, 0 or more", said::slip),
+        "a boolean" => ("true or false", said::slip),
+        // One word of several.
+        "string or map" => ("a text", said::slip),
+        own if own.contains("number") || own.contains("duration") => (own, said::slip),
+        "a string" => ("a text", said::kind),
+        "a sequence" => ("a list", said::kind),
+        other if other.starts_with("struct ") => ("a map of fields", said::kind),
+        other => (other, said::kind),
     }
-    .to_owned()
 }
 
 /// What to do about a value of the wrong type.

@@ -7,7 +7,7 @@ use std::{fmt, fs, io};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Findings, Refusal, RefusalCode, bounds, document, hash, release, service};
+use super::{Findings, Refusal, RefusalCode, bounds, document, hash, release, said, service};
 use crate::records::managed_service::ManagedServiceSpec;
 use crate::records::names::{Label, ServiceKey};
 use crate::records::strategy;
@@ -236,12 +236,7 @@ impl Run {
     fn document(&mut self, file: &Path, document: Document) {
         let Document { value, node, item } = document;
         let kind = value.get("kind").and_then(Value::as_str).unwrap_or("document").to_owned();
-        let name = |field: &str| value.pointer(field).and_then(Value::as_str).unwrap_or("?");
-        let what = match kind.as_str() {
-            "Command" => format!("Command {} {}", name("/spec/verb"), name("/spec/release")),
-            _ => format!("{kind} {}/{}", name("/metadata/namespace"), name("/metadata/name")),
-        };
-        let place = Place { file: file.to_owned(), what, node };
+        let place = Place { file: file.to_owned(), what: what(&kind, &value), node };
         let index = self.report.checked.len();
         self.report.checked.push(Checked {
             file: place.file.clone(),
@@ -344,6 +339,21 @@ impl Run {
     }
 }
 
+/// Kind and name of a document, for people; what is no name is not repeated.
+fn what(kind: &str, document: &Value) -> String {
+    let is_name = |text: &str| {
+        said::is_word(text) || text.parse::<Label>().is_ok() || release::release_name(text).is_some()
+    };
+    let name = |field: &str| {
+        document.pointer(field).and_then(Value::as_str).filter(|text| is_name(text)).unwrap_or("?")
+    };
+    if kind == "Command" {
+        return format!("Command {} {}", name("/spec/verb"), name("/spec/release"));
+    }
+    let kind = if is_name(kind) { kind } else { "document" };
+    format!("{kind} {}/{}", name("/metadata/namespace"), name("/metadata/name"))
+}
+
 fn own_key(value: &Value, prefix: &str, namespace: &Label, name: &Label) -> Result<ServiceKey, Refusal> {
     let key = ServiceKey::new(namespace.clone(), name.clone());
     document::keys_fit(value, prefix, &key).map(|()| key)
@@ -363,7 +373,7 @@ fn unknown_kind(kind: Option<&str>) -> Refusal {
     Refusal::new(
         RefusalCode::Malformed,
         "kind",
-        kind.map_or_else(|| "missing".to_owned(), |kind| format!("\"{kind}\"")),
+        kind.map_or_else(|| "missing".to_owned(), said::text),
         "ManagedService, DesiredRelease, Command or ReleaseStatus",
         "name the kind of the record, or keep other files elsewhere",
     )

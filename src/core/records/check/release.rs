@@ -1,6 +1,6 @@
 //! Judges a `DesiredRelease` and a `Command`, and whether a release fits its service.
 
-use super::{Findings, MAX_REQUEST_ID, Refusal, RefusalCode, bounds};
+use super::{Findings, MAX_REQUEST_ID, Refusal, RefusalCode, bounds, said};
 use crate::records::command::{Command, Verb};
 use crate::records::desired_release::{DesiredRelease, DesiredReleaseSpec};
 use crate::records::managed_service::ManagedServiceSpec;
@@ -35,7 +35,7 @@ struct Written {
 fn task_definition(text: &str) -> Result<Written, Refusal> {
     let field = "spec.taskDefinition";
     let refuse = |allowed: &str, fix: &str| {
-        Refusal::new(RefusalCode::Malformed, field, format_args!("\"{text}\""), allowed, fix)
+        Refusal::new(RefusalCode::Malformed, field, said::text(text), allowed, fix)
     };
     let shape = "family:revision, or the full ARN of a task definition";
     let arn = if text.starts_with("arn:") {
@@ -127,7 +127,7 @@ pub fn strategy_of<'a>(
 }
 
 /// `<name>-<generation>.<attempt>`: the name, when it is one.
-fn release_name(id: &str) -> Option<Label> {
+pub(super) fn release_name(id: &str) -> Option<Label> {
     let (name, numbers) = id.rsplit_once('-')?;
     let (generation, attempt) = numbers.split_once('.')?;
     let number = |text: &str, longest: usize| {
@@ -145,7 +145,7 @@ fn release_name(id: &str) -> Option<Label> {
 pub(super) fn judge_command(command: &Command, service: Option<&ServiceKey>, findings: &mut Findings) {
     let spec = &command.spec;
     let shape = "<name>-<generation>.<attempt>, such as checkout-42.1";
-    let value = format!("\"{}\"", spec.release);
+    let value = said::text(&spec.release);
     match (release_name(&spec.release), service) {
         (None, _) => findings.add(
             RefusalCode::Malformed,

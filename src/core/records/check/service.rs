@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::bounds::{self, at_most, is_ecs_name, is_plain_name, repeated};
 use super::release::STRATEGY_NAME;
-use super::{Findings, MAX_ALARMS, MAX_PINNED_BYTES, MAX_ROUTES, MAX_STRATEGIES, RefusalCode, arns};
+use super::{Findings, MAX_ALARMS, MAX_PINNED_BYTES, MAX_ROUTES, MAX_STRATEGIES, RefusalCode, arns, said};
 use crate::records::managed_service::{ManagedService, ManagedServiceSpec, StickinessPolicy};
 use crate::records::strategy;
 use crate::records::units::Span;
@@ -30,7 +30,7 @@ fn judge_adoption(spec: &ManagedServiceSpec, findings: &mut Findings) {
         findings.add(
             RefusalCode::ForeignTaskSet,
             "spec.adopt",
-            format_args!("\"{}\"", adopt.task_set),
+            said::text(&adopt.task_set),
             "null, or the field left out",
             "remove it: taking over task sets of somebody else comes with migration, in a later version; \
              until then start with a service without task sets",
@@ -65,7 +65,7 @@ fn judge_routes(spec: &ManagedServiceSpec, findings: &mut Findings) {
         findings.add(
             RefusalCode::Inconsistent,
             format!("{field}.name"),
-            format_args!("\"{name}\""),
+            said::text(name),
             "a name that no other route has",
             "give each route its own name",
         );
@@ -119,7 +119,7 @@ fn judge_alarms(spec: &ManagedServiceSpec, findings: &mut Findings) {
         findings.add(
             RefusalCode::Inconsistent,
             format!("spec.alarms[{index}].name"),
-            format_args!("\"{name}\""),
+            said::text(name),
             "each alarm once",
             "remove the repetition; an alarm that watches both groups has watches: service",
         );
@@ -137,7 +137,7 @@ fn judge_strategies(spec: &ManagedServiceSpec, findings: &mut Findings) {
             findings.add(
                 RefusalCode::Inconsistent,
                 &field,
-                format_args!("\"{name}\""),
+                said::text(name),
                 format!("a name that does not begin with {}", strategy::PREDEFINED_PREFIX),
                 "rename it: those names mean what CodeDeploy means by them",
             );
@@ -155,7 +155,7 @@ fn judge_strategies(spec: &ManagedServiceSpec, findings: &mut Findings) {
             findings.add(
                 RefusalCode::Inconsistent,
                 field,
-                format_args!("\"{name}\""),
+                said::text(name),
                 strategy::known_names(spec),
                 "name a strategy of this record or a predefined one",
             );
@@ -167,7 +167,7 @@ fn judge_strategies(spec: &ManagedServiceSpec, findings: &mut Findings) {
         findings.add(
             RefusalCode::Inconsistent,
             format!("spec.releaseMayChoose[{index}]"),
-            format_args!("\"{name}\""),
+            said::text(name),
             "each name once",
             "remove the repetition",
         );

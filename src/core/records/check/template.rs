@@ -1,7 +1,7 @@
 //! Judges the task-set template by the bounds of `CreateTaskSet` (`aws-facts.md` §1.8).
 
 use super::bounds::{self, at_most, is_plain_name, repeated};
-use super::{Findings, RefusalCode};
+use super::{Findings, RefusalCode, said};
 use crate::records::managed_service::{LaunchType, Network, TaskSetTemplate};
 
 pub(in crate::records) const MAX_PROVIDERS: usize = 20;
@@ -21,7 +21,7 @@ pub(super) fn judge(template: &TaskSetTemplate, findings: &mut Findings) {
             findings.add(
                 RefusalCode::Inconsistent,
                 "spec.taskSet.platformVersion",
-                format_args!("\"{version}\""),
+                said::text(version),
                 "a platform version with Fargate only",
                 "remove it, or use launchType: FARGATE",
             );
@@ -77,7 +77,7 @@ fn judge_capacity(template: &TaskSetTemplate, findings: &mut Findings) {
         findings.add(
             RefusalCode::Inconsistent,
             format!("{field}[{index}].capacityProvider"),
-            format_args!("\"{name}\""),
+            said::text(name),
             "each capacity provider once",
             "remove the repetition",
         );
@@ -134,7 +134,7 @@ fn judge_ids(field: &str, ids: &[String], prefix: &str, findings: &mut Findings)
         findings.add(
             RefusalCode::Inconsistent,
             format!("{field}[{index}]"),
-            format_args!("\"{id}\""),
+            said::text(id),
             "each id once",
             "remove the repetition",
         );
