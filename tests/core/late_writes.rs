@@ -1,5 +1,6 @@
 //! A weight write whose answer was lost may land long after the next step's write. It is ours, and no person's hand.
 
+use pointsman_core::decide::{Next, WaitingOn};
 use pointsman_core::model::Effect;
 use pointsman_core::model::effect::Shares;
 use pointsman_core::records::status::Outcome;
@@ -117,4 +118,55 @@ fn a_late_write_is_put_back_only_on_the_evidence_of_a_step_forward() {
     sim.region.restore_alarms(sim.now);
     sim.run_until(|sim| share_of_b(sim) == 1000, 20);
     assert_eq!(how_it_ended(&mut sim).0, Outcome::Succeeded);
+}
+
+/// The first release has ended, and the first attempt to make its set PRIMARY got no answer; then the record is deleted.
+fn left_with_a_late_call() -> Sim {
+    let mut sim = Sim::new(|spec| {
+        spec.bake = Span::from_secs(10);
+        spec.waits.quiet_after_unknown = Span::from_mins(3);
+    });
+    sim.ask(1);
+    sim.run_until(|sim| matches!(&sim.last_next, Some(Next::Wait(wait)) if wait.on.name() == "Bake"), 100);
+    // The next effect is PRIMARY.
+    sim.pass(Fault::LostCall);
+    sim.run_until(Sim::is_settled, 100);
+    let primary = |effect: &&Effect| matches!(effect, Effect::SetPrimary { .. });
+    assert_eq!(sim.effects.iter().filter(primary).count(), 1, "the repeated one");
+    sim.service = pointsman_core::decide::Asked::Absent;
+    sim
+}
+
+fn waits_for_late_calls(sim: &Sim) -> bool {
+    matches!(&sim.last_next, Some(Next::Wait(wait)) if wait.on == WaitingOn::LateCalls && wait.deadline.is_some())
+}
+
+#[test]
+fn claims_are_given_up_only_when_no_call_of_ours_can_land_any_more() {
+    let mut sim = left_with_a_late_call();
+    let quiet = sim.facts().plan.as_ref().expect("a plan").quiet(true);
+    let until = sim.now + quiet.minus(Span::from_secs(20)).signed();
+    while sim.now < until {
+        sim.pass(Fault::None);
+        assert!(waits_for_late_calls(&sim) && !sim.durable.claims.is_empty(), "{:?}", sim.last_next);
+    }
+    sim.run_until(|sim| sim.durable.claims.is_empty(), 20);
+    assert_eq!(sim.violations, Vec::<String>::new());
+}
+
+#[test]
+fn claims_of_a_service_without_a_lost_answer_are_given_up_at_once() {
+    let mut sim = Sim::serving(|_| {});
+    sim.service = pointsman_core::decide::Asked::Absent;
+    sim.pass(Fault::None);
+    assert!(sim.durable.claims.is_empty(), "{:?}", sim.last_next);
+}
+
+#[test]
+fn a_new_owner_does_not_give_up_the_claims_earlier() {
+    let mut sim = left_with_a_late_call();
+    for _ in 0..10 {
+        sim.pass(Fault::TakeOver);
+        assert!(waits_for_late_calls(&sim) && !sim.durable.claims.is_empty(), "{:?}", sim.last_next);
+    }
 }

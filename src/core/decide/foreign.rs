@@ -86,9 +86,10 @@ fn forget(pass: &mut Pass<'_>) {
     }
 }
 
-/// A weight write that was announced before and whose outcome nobody knows is followed by another one now. It may
-/// land in this release or in the next.
+/// A call that was announced before and whose outcome nobody knows is followed by another one now. It may land in this
+/// release or in the next; weights that do are known by it.
 pub(super) fn may_still_land(pass: &mut Pass<'_>, earlier: Effect) {
+    pass.facts.overtaken = Some(Span::ZERO);
     let Effect::SetWeights { route, shares, .. } = earlier else { return };
     if pass.production().contains(&route) {
         let late = &mut pass.facts.late;
@@ -99,14 +100,27 @@ pub(super) fn may_still_land(pass: &mut Pass<'_>, earlier: Effect) {
 
 /// Past the quiet time no request of back then is accepted any more. One that landed right before is seen in the next
 /// look, and a pass adds two polls at most; then it is being believed, for however long that takes.
-pub(super) fn let_late_writes_age(facts: &mut Facts, watched: Span, poll: Span) {
-    let lands = facts.plan.as_ref().map_or(Span::ZERO, |plan| plan.quiet(true));
+pub(super) fn let_late_calls_age(facts: &mut Facts, watched: Span, poll: Span) {
+    let lands = lands(facts, poll);
     let believing = facts.drift.idle_reads > 0
         || facts.release.as_ref().is_some_and(|release| release.progress.foreign_reads > 0);
     for write in &mut facts.late {
         write.age = write.age.plus(watched);
     }
-    facts.late.retain(|write| believing || write.age < lands.plus(poll.times(2)));
+    facts.late.retain(|write| believing || write.age < lands);
+    facts.overtaken = facts.overtaken.map(|age| age.plus(watched).min(lands));
+}
+
+/// How long a call that was followed by another counts as one that may land.
+fn lands(facts: &Facts, poll: Span) -> Span {
+    facts.plan.as_ref().map_or(Span::ZERO, |plan| plan.quiet(true)).plus(poll.times(2))
+}
+
+/// For how much longer a call of ours may land, or its weights are being looked at; none when nothing can land any more.
+pub(super) fn late_calls(pass: &Pass<'_>) -> Option<Span> {
+    let (facts, lands) = (&pass.facts, lands(&pass.facts, pass.input.limits.poll));
+    let left = facts.overtaken.map_or(Span::ZERO, |age| lands.minus(age));
+    (left > Span::ZERO || !facts.late.is_empty()).then_some(left)
 }
 
 /// Whether these weights are those of a write of ours that can still land.

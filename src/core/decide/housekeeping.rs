@@ -27,7 +27,7 @@ pub(super) fn begin_pass(pass: &mut Pass<'_>) {
     if facts.uid.is_empty() {
         input.fresh_uid.clone_into(&mut facts.uid);
     }
-    super::foreign::let_late_writes_age(facts, watched, input.limits.poll);
+    super::foreign::let_late_calls_age(facts, watched, input.limits.poll);
     if let Some(release) = &mut facts.release {
         let progress = &mut release.progress;
         if !suspended {
@@ -190,7 +190,8 @@ fn has_everything(pass: &Pass<'_>, group: Group) -> bool {
 }
 
 /// A deleted `ManagedService` keeps its claims until everything of it is gone. A request that has not started is
-/// nothing of it: it keeps until there is a record again, and would lock others out for as long.
+/// nothing of it: it keeps until there is a record again, and would lock others out for as long. What may still land is
+/// something of it: the next owner's resources are none of ours.
 fn give_up_claims(pass: &mut Pass<'_>) -> Option<Next> {
     let deleted = matches!(pass.input.service, Asked::Absent);
     let facts = &pass.facts;
@@ -200,6 +201,9 @@ fn give_up_claims(pass: &mut Pass<'_>) -> Option<Next> {
         && facts.outstanding.is_empty();
     if !deleted || !idle || facts.claims.is_empty() {
         return None;
+    }
+    if let Some(left) = super::foreign::late_calls(pass) {
+        return Some(pass.wait_with(WaitingOn::LateCalls, Some(left), Some(left)));
     }
     pass.unclaim_all();
     Some(Next::Again)
@@ -382,8 +386,9 @@ fn finish(pass: &mut Pass<'_>, job: &Cleanup) -> Next {
     match pass.input.observed.extra.targets.get(&job.group) {
         None => Pass::look(Need::Targets(job.group)),
         Some(Seen::Known(targets)) if targets.total() == 0 => {
-            if let Some(arn) = &job.task_set {
-                pass.facts.outstanding.remove(&Resource::TaskSet(arn.clone()));
+            let unanswered = job.task_set.clone().map(Resource::TaskSet);
+            if let Some(open) = unanswered.and_then(|resource| pass.facts.outstanding.remove(&resource)) {
+                super::foreign::may_still_land(pass, open.effect);
             }
             pass.facts.cleanups.remove(0);
             Next::Again

@@ -139,6 +139,8 @@ pub enum WaitingOn {
     },
     /// The previous version is kept warm.
     Retention,
+    /// The record is deleted; an earlier call may still land on what is given up.
+    LateCalls,
 }
 
 impl WaitingOn {
@@ -172,6 +174,7 @@ impl WaitingOn {
             Self::GroupAtZero { .. } => "GroupAtZero",
             Self::Gone { .. } => "Gone",
             Self::Retention => "Retention",
+            Self::LateCalls => "LateCalls",
         }
     }
 }

@@ -56,6 +56,9 @@ pub struct Facts {
     pub acknowledged: BTreeMap<String, Acknowledged>,
     /// Weight writes that may still land after a later one; the last [`KEPT`].
     pub late: Vec<LateWrite>,
+    /// Time watched since a call of any kind whose outcome nobody knew was last followed by another on its resource, or
+    /// its resource went. It may land yet, until the quiet time after an unknown outcome is over. None: there was none.
+    pub overtaken: Option<Span>,
     /// Task sets that never get weight again; the last [`KEPT`].
     pub tombstones: Vec<String>,
     /// Revisions that failed; the last [`KEPT`].
@@ -551,6 +554,7 @@ impl Facts {
         for write in &mut still.late {
             write.age = Span::ZERO;
         }
+        still.overtaken = still.overtaken.map(|_| Span::ZERO);
         still.drift.window = Span::ZERO;
         still.drift.outage_reads = 0;
         still.drift.idle_reads = 0;

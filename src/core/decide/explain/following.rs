@@ -38,6 +38,7 @@ pub(super) fn then(view: &View<'_>, on: &WaitingOn) -> String {
         WaitingOn::GroupAtZero { .. } => "delete the task set once nothing sends traffic there".to_owned(),
         WaitingOn::Gone { .. } => after_clean_up(view),
         WaitingOn::Retention => after_retention(view),
+        WaitingOn::LateCalls => "give up the claims, so that another ManagedService may name them".to_owned(),
     }
 }
 
@@ -63,7 +64,7 @@ pub(super) fn next_move(view: &View<'_>) -> String {
 /// What happens at the deadline.
 pub(super) fn otherwise(view: &View<'_>, on: &WaitingOn) -> Option<String> {
     match on {
-        WaitingOn::Retention => None,
+        WaitingOn::Retention | WaitingOn::LateCalls => None,
         WaitingOn::Quiet { .. }
         | WaitingOn::GroupAtZero { .. }
         | WaitingOn::Gone { .. }

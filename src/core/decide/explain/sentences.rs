@@ -184,6 +184,10 @@ fn held_up(view: &View<'_>, on: &WaitingOn, left: Option<Span>) -> String {
             format!("the task set of target group {group} is being deleted: tasks stop and targets drain")
         }
         WaitingOn::Retention => retention(view, &left),
+        WaitingOn::LateCalls => format!(
+            "its ManagedService is deleted; its resources stay claimed while an earlier change of them can still \
+             take effect, because its answer was lost{left}"
+        ),
         other => other.name().to_owned(),
     }
 }

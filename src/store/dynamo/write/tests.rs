@@ -209,6 +209,7 @@ pub(in crate::store) fn full(size: &Longest) -> Facts {
             .take(KEPT)
             .map(|route| LateWrite { route: route.clone(), shares, age: Span::from_mins(15), landed: true })
             .collect(),
+        overtaken: Some(Span::from_mins(15)),
         last: Some(Ended {
             release: id,
             identity,

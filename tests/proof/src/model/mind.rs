@@ -20,7 +20,7 @@ use super::bugs::Bug;
 use super::config::Config;
 use super::digest::Digest;
 use super::emergency::Emergencies;
-use super::normal::normalise;
+use super::normal::{Possible, normalise};
 use super::plan::{self, TICK};
 use super::properties;
 use super::state::{FactsId, NeedsId};
@@ -159,8 +159,12 @@ impl Mind {
         (self.kept.len(), self.decided.len())
     }
 
+    fn possible(&self) -> Possible {
+        Possible { broken_stable: self.patient, deleted_service: false }
+    }
+
     fn keep(&mut self, mut facts: Facts) -> FactsId {
-        normalise(&mut facts, &self.plan, self.patient);
+        normalise(&mut facts, &self.plan, self.possible());
         let digest = Digest::of(&facts);
         let pinned = facts.plan.take().is_some();
         let kept = Kept { facts, pinned };
@@ -352,7 +356,7 @@ impl Mind {
 
     /// The normal form of facts.
     pub fn normal(&self, mut facts: Facts) -> Facts {
-        normalise(&mut facts, &self.plan, self.patient);
+        normalise(&mut facts, &self.plan, self.possible());
         facts
     }
 

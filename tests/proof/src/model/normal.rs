@@ -15,9 +15,17 @@ use super::plan::TICK;
 /// depends on it.
 const TRIED: u32 = 2;
 
-/// Brings facts into their normal form. `patient`: a stable version can be broken, so that a clean-up's patience with
-/// it is decided by.
-pub fn normalise(facts: &mut Facts, plan: &Plan, patient: bool) {
+/// What can happen, and so which clocks are decided by.
+#[derive(Clone, Copy, Debug)]
+pub struct Possible {
+    /// A stable version can be broken: a clean-up's patience with it ends.
+    pub broken_stable: bool,
+    /// The record of the service can be deleted: its claims are given up when nothing can land any more.
+    pub deleted_service: bool,
+}
+
+/// Brings facts into their normal form.
+pub fn normalise(facts: &mut Facts, plan: &Plan, possible: Possible) {
     let spec = &plan.spec;
     let (deadlines, waits) = (&spec.deadlines, &spec.waits);
     if let Some(pending) = &mut facts.pending {
@@ -47,15 +55,19 @@ pub fn normalise(facts: &mut Facts, plan: &Plan, patient: bool) {
             }
         }
     }
+    let lands = plan.quiet(true).plus(TICK.times(2));
     for write in &mut facts.late {
-        write.age = write.age.min(plan.quiet(true).plus(TICK.times(2)));
+        write.age = write.age.min(lands);
     }
+    // One that has landed or never will is as none.
+    facts.overtaken = facts.overtaken.filter(|age| possible.deleted_service && *age < lands);
     if let Some(retained) = &mut facts.retained {
         retained.kept = retained.kept.min(spec.retention);
     }
     for cleanup in &mut facts.cleanups {
         cleanup.quiet = cleanup.quiet.min(plan.quiet(true));
-        cleanup.elapsed = if patient { cleanup.elapsed.min(deadlines.capacity) } else { Span::ZERO };
+        cleanup.elapsed =
+            if possible.broken_stable { cleanup.elapsed.min(deadlines.capacity) } else { Span::ZERO };
     }
 }
 

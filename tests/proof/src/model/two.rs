@@ -7,15 +7,18 @@
 //! for another revision.
 //!
 //! **What is asked.** No resource is ever held by two, by the table and by what each remembers (S10). No effect is
-//! decided or sent for a resource that its service does not hold (S29). Claims go last: nothing but the version that
-//! serves is left of a service that gives them up, and no answer is outstanding. Who is refused is told by whom. And
-//! from every state, once nothing goes wrong any more, both services come to rest as asked (L2).
+//! decided or sent for a resource that its service does not hold, and none lands there late (S29). Claims go last:
+//! nothing but the version that serves is left of a service that gives them up, no answer is outstanding, and no request
+//! whose answer was lost is on its way. Who is refused is told by whom. And from every state, once nothing goes wrong
+//! any more, both services come to rest as asked (L2).
 //!
 //! **What is abstracted.** Each service sees a world of its own, in which the other's work does not show: a shared
 //! group is empty and a shared rule as the service left it. So preflight never saves anybody, and the claims alone
 //! keep the two apart; what preflight adds is tested elsewhere. One process runs both services, and leases do not
 //! change hands: `model` explores that for one service. A service whose loop has nothing to wait for is not overtaken
-//! by the clock.
+//! by the clock. A request that was *answered* may land a second time here (within a tick), which the daemon cannot know
+//! of and does not bring about itself, because it sends each request once; that it then lands on what another service holds is met,
+//! and not asked to be impossible.
 
 use std::collections::BTreeSet;
 
@@ -113,6 +116,12 @@ const BUGS: &[Bug] = &[
         table: SOUND,
     },
     Bug {
+        name: "late-calls-forgotten",
+        thought: "what was followed by an acknowledged call is settled, so that nothing of it is left",
+        decide: late_calls_forgotten,
+        table: SOUND,
+    },
+    Bug {
         name: "claims-kept",
         thought: "a deleted record keeps its claims as long as a request waits for it",
         decide: claims_kept,
@@ -136,6 +145,11 @@ fn denial_ignored(input: &Input<'_>) -> Decision {
     decide(&Input { claim_denied: None, ..*input })
 }
 
+fn late_calls_forgotten(input: &Input<'_>) -> Decision {
+    let facts = pointsman_core::model::Facts { overtaken: None, late: Vec::new(), ..input.facts.clone() };
+    decide(&Input { facts: &facts, ..*input })
+}
+
 fn claims_kept(input: &Input<'_>) -> Decision {
     let decision = decide(input);
     if decision.unclaim.is_empty() || decision.facts.pending.is_none() {
@@ -151,6 +165,8 @@ const MUST_BE_MET: &[&str] = &[
     "claimed by the second",
     "denied and told by whom",
     "given up",
+    "claims wait for what may still land",
+    "a copy of an answered request lands after its claims changed hands",
     "claimed after the other gave it up",
     "serves after the other gave up",
     "both serve",

@@ -73,6 +73,8 @@ pub struct Mail {
     pub effect: EffectId,
     /// Ticks since it was signed.
     pub age: u8,
+    /// A second copy of a request that was answered.
+    pub copy: bool,
 }
 
 /// What AWS said; the details follow from the effect and the world.
@@ -293,8 +295,17 @@ impl World {
 
     /// Puts a request on its way; whether there was room.
     pub fn post(&mut self, effect: EffectId, age: u8) -> bool {
+        self.send_off(Mail { effect, age, copy: false })
+    }
+
+    /// Puts a second copy of an answered request on its way, which is soon too old; whether there was room.
+    pub fn post_copy(&mut self, effect: EffectId) -> bool {
+        self.send_off(Mail { effect, age: SIGNATURE - 1, copy: true })
+    }
+
+    fn send_off(&mut self, mail: Mail) -> bool {
         let Some(free) = self.mail.iter_mut().find(|slot| slot.is_none()) else { return false };
-        *free = Some(Mail { effect, age });
+        *free = Some(mail);
         self.mail.sort_unstable_by_key(|slot| std::cmp::Reverse(*slot));
         true
     }

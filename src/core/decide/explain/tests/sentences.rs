@@ -145,6 +145,8 @@ fn what_waits_outside_of_a_release_says_the_command_or_the_place_to_look() {
         idle.waits(on, None, Some(Span::from_mins(50)));
         tell(&idle);
     }
+    idle.waits(WaitingOn::LateCalls, Some(Span::from_mins(9)), Some(Span::from_mins(9)));
+    tell(&idle);
     idle.waits(
         WaitingOn::Record { detail: "there is no ManagedService of this name".to_owned() },
         None,
@@ -172,6 +174,8 @@ fn what_waits_outside_of_a_release_says_the_command_or_the_place_to_look() {
     Gone: the task set of target group a is being deleted: tasks stop and targets drain
       then: nothing; everything is as it should be
       else: condition CleanupStuck; it is tried on and on
+    LateCalls: its ManagedService is deleted; its resources stay claimed while an earlier change of them can still take effect, because its answer was lost; 9m left
+      then: give up the claims, so that another ManagedService may name them
     Record: waiting for a record: there is no ManagedService of this name
       then: judge the request
     ");

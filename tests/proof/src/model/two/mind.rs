@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use jiff::Timestamp;
-use pointsman_core::decide::{Asked, Decision, Input, Limits, Next, decide, plan_to_observe};
+use pointsman_core::decide::{Asked, Decision, Input, Limits, Next, WaitingOn, decide, plan_to_observe};
 use pointsman_core::model::observed::{LoadBalancer, Observed};
 use pointsman_core::model::{Effect, Facts, Need, Plan, Seen};
 use pointsman_core::records::managed_service::ManagedServiceSpec;
@@ -15,7 +15,7 @@ use super::{ARNS, Bug, Overlap};
 use crate::model::config::CI;
 use crate::model::digest::Digest;
 use crate::model::mind::answer;
-use crate::model::normal::normalise;
+use crate::model::normal::{Possible, normalise};
 use crate::model::plan::{self, TICK, group_arn, rule_arn};
 use crate::model::state::{FactsId, NeedsId};
 use crate::model::view::View;
@@ -61,6 +61,8 @@ pub struct Decided {
     pub unclaim: u8,
     /// A request was refused in words that name the other service.
     pub told: bool,
+    /// It waits for nothing but what may still land.
+    pub late: bool,
 }
 
 /// Facts, and what the search needs of them.
@@ -223,7 +225,8 @@ impl Mind {
     }
 
     fn keep(&mut self, side: u8, mut facts: Facts) -> FactsId {
-        normalise(&mut facts, &self.services[usize::from(side)].plan, false);
+        let possible = Possible { broken_stable: false, deleted_service: true };
+        normalise(&mut facts, &self.services[usize::from(side)].plan, possible);
         let (digest, held) = (Digest::of(&facts), self.bits(&facts.claims));
         let outstanding = !facts.outstanding.is_empty();
         let works = Facts { pending: None, ..facts.clone() }.is_busy() || facts.retained.is_some();
@@ -292,7 +295,8 @@ impl Mind {
             Next::Wait(wait) => Move::Wait(self.wanted(&wait.needs)),
             Next::Settled | Next::Halted(_) => Move::Rest,
         };
-        Decided { facts: self.keep(question.side, decision.facts), next, write, claim, unclaim, told }
+        let late = matches!(&decision.next, Next::Wait(wait) if wait.on == WaitingOn::LateCalls);
+        Decided { facts: self.keep(question.side, decision.facts), next, write, claim, unclaim, told, late }
     }
 
     /// What a view shows, under this service's names.

@@ -6,12 +6,13 @@ use super::mind::{Decided, Mind, Move, Question};
 use super::{ARNS, Bug, Overlap, Table};
 use crate::model::state::{FactsId, Fate, NeedsId, Sight};
 use crate::model::view::View;
-use crate::model::world::{EffectId, Reply, SIGNATURE, World};
+use crate::model::world::{EffectId, Reply, World};
 use crate::search::{Broken, BrokenId, Budget, Kinds, Step, System};
 
 const S10: &str = "S10 one service a resource";
 const S29: &str = "S29 nothing of another's is named";
 const LAST: &str = "S19 claims go last";
+const LATE: &str = "S29 no late request lands after its claims changed hands";
 const TOLD: &str = "S10 who is refused is told by whom";
 const REST: &str = "L2 every state comes to rest as asked";
 
@@ -199,6 +200,9 @@ impl Two {
         };
         let decided = self.mind.decide(&question);
         let mut broken = self.told(&question, &decided);
+        if decided.late {
+            self.met.insert("claims wait for what may still land");
+        }
         let side = &mut next.sides[index];
         side.since = 0;
         if !matches!(decided.next, Move::Look(_)) {
@@ -289,6 +293,8 @@ impl Two {
             Some(format!("ts-{serial} is still there"))
         } else if facts.outstanding {
             Some("an answer is outstanding".to_owned())
+        } else if side.world.mail.iter().flatten().any(|mail| !mail.copy) {
+            Some("a request may still land".to_owned())
         } else {
             facts.works.then(|| "it has work under way".to_owned())
         };
@@ -324,7 +330,7 @@ impl Two {
                 push(self, Fate::Late, left, posted, Reply::Lost);
             }
             let mut twice = done;
-            if twice.post(effect, SIGNATURE - 1) {
+            if twice.post_copy(effect) {
                 push(self, Fate::Twice, left, twice, reply);
             }
         }
@@ -354,11 +360,16 @@ impl Two {
             let mut next = *state;
             if let Some(mail) = next.sides[index].world.take(letter) {
                 let what = self.mind.effect(mail.effect).clone();
-                if self.mind.named(number, &what) & owned(state, 1 - index) != 0 {
-                    self.met.insert("a late request lands after its claims changed hands");
+                let foreign = self.mind.named(number, &what) & owned(state, 1 - index);
+                let broken = (foreign != 0 && !mail.copy).then(|| {
+                    Broken::new(LATE, format!("{what} of the {} lands on {foreign:08b}", ordinal(index)))
+                });
+                if foreign != 0 && mail.copy {
+                    self.met.insert("a copy of an answered request lands after its claims changed hands");
                 }
                 next.sides[index].world.carry_out(&what);
-                self.push(out, Action::Land(number, small(letter)), next, None);
+                let broken = self.mind.note(broken);
+                self.push(out, Action::Land(number, small(letter)), next, broken);
             }
         }
         if side.memory.is_some()
