@@ -103,6 +103,11 @@ impl AwsCloud {
         Self { inner: Arc::new(inner) }
     }
 
+    /// This process owns so many of all shards from now on, and takes that part of the account's forward changes.
+    pub fn own(&self, owned: u16, of: u16) {
+        self.inner.limiter.own(owned, of);
+    }
+
     /// How many requests were let through so far, by API operation; the SDK's second attempts not counted.
     pub fn calls(&self) -> BTreeMap<&'static str, u64> {
         self.inner.limiter.calls()

@@ -129,7 +129,10 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
     let follower = tokio::spawn(follower);
 
     let store = DynamoStore::new(dynamodb, tables, Arc::clone(&clock), operation.std());
-    let reconciler = reconciler(&config, &sdk, operation, store, &clock, &metrics);
+    let aws_settings = aws::Settings { operation, ..aws::Settings::default() };
+    let cloud = AwsCloud::new(Clients::new(&sdk), &aws_settings, Arc::clone(&clock));
+    let sharer = tokio::spawn(share_budget(cloud.clone(), permits.clone()));
+    let reconciler = reconciler(&config, cloud, operation, store, &clock, &metrics);
     let (shown, snapshots) = watch::channel(Arc::new(Snapshot::default()));
     let heartbeat = Arc::new(Heartbeat::default());
     let controller = Controller {
@@ -148,7 +151,13 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
         let ended = controller::run(controller, shutdown.clone()).await;
         shutdown.cancel();
         after_loop.cancel();
-        for (task, lost) in [(keeper, "lease keeper"), (follower, "stream reader"), (answers, "status API")] {
+        let tasks = [
+            (keeper, "lease keeper"),
+            (sharer, "part of the request budget"),
+            (follower, "stream reader"),
+            (answers, "status API"),
+        ];
+        for (task, lost) in tasks {
             if let Err(error) = task.await {
                 error!(%error, "the {lost} is lost");
             }
@@ -161,14 +170,12 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
 
 fn reconciler(
     config: &Config,
-    sdk: &SdkConfig,
+    cloud: AwsCloud,
     operation: Span,
     store: DynamoStore,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Arc<Reconciler> {
-    let aws_settings = aws::Settings { operation, ..aws::Settings::default() };
-    let cloud = AwsCloud::new(Clients::new(sdk), &aws_settings, Arc::clone(clock));
     Arc::new(Reconciler {
         store: Arc::new(store),
         cloud: Arc::new(cloud),
@@ -178,6 +185,20 @@ fn reconciler(
         operation,
         metrics: Arc::clone(metrics),
     })
+}
+
+/// The account's forward changes are shared as the shards are. Ends with the lease keeper.
+async fn share_budget(cloud: AwsCloud, mut permits: watch::Receiver<Permits>) {
+    loop {
+        let (owned, of) = {
+            let permits = permits.borrow_and_update();
+            (u16::try_from(permits.held.len()).unwrap_or(u16::MAX), permits.shards.get())
+        };
+        cloud.own(owned, of);
+        if permits.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn answer(listener: TcpListener, sources: api::Sources, until: CancellationToken) {

@@ -2,6 +2,11 @@
 //!
 //! AWS counts requests per account and region, and other people's tools draw on the same buckets
 //! (`aws-facts.md` §4). The arithmetic is here, free of I/O; [`Limiter`] only adds the clock and the sleep.
+//!
+//! Several daemons share the account. What brings releases forward is shared as the services are, by shards: an owner of
+//! 20 of 64 takes 20/64 of the forward changes, so that all owners together leave the reserve to rollbacks. A rollback
+//! draws on the whole: it must not wait for a part that others own and leave unused. Reads are not shared: those of one
+//! daemon do not grow fewer with its shards, and what is seen late is rolled back late.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -130,9 +135,73 @@ impl Bucket {
     }
 }
 
+/// The part of forward changes that goes with the shards of this process, in billionths of a token: a part of what is
+/// earned in a millisecond is still a whole number of those.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    rate: Rate,
+    owned: u16,
+    of: u16,
+    nano: u64,
+    at_ms: u64,
+}
+
+/// One token.
+const TOKEN: u64 = 1_000_000_000;
+
+impl Part {
+    /// Everything is ours, until somebody says otherwise.
+    const fn whole(rate: Rate) -> Self {
+        let forward = rate.burst.saturating_sub(rate.kept_from_forward);
+        Self { rate, owned: 1, of: 1, nano: forward as u64 * TOKEN, at_ms: 0 }
+    }
+
+    /// Of `amount`, what goes with our shards.
+    fn ours(&self, amount: u64) -> u64 {
+        amount.saturating_mul(u64::from(self.owned)) / u64::from(self.of)
+    }
+
+    /// A whole token fits at least, or a small owner would never have its turn.
+    fn most(&self) -> u64 {
+        let forward = u64::from(self.rate.burst.saturating_sub(self.rate.kept_from_forward));
+        if self.owned == 0 { 0 } else { self.ours(forward * TOKEN).max(TOKEN) }
+    }
+
+    /// Earned in a millisecond, before the part is taken of it.
+    fn earned_a_ms(&self) -> u64 {
+        u64::from(self.rate.per_second) * (TOKEN / 1000)
+    }
+
+    fn refill(&mut self, now_ms: u64) {
+        let passed = now_ms.saturating_sub(self.at_ms);
+        self.at_ms = self.at_ms.max(now_ms);
+        let earned = self.ours(passed.saturating_mul(self.earned_a_ms()));
+        self.nano = self.nano.saturating_add(earned).min(self.most());
+    }
+
+    /// What was saved up for shards that are gone goes with them; what is gained begins empty, because its owner before
+    /// may have just spent it.
+    fn own(&mut self, owned: u16, of: u16, now_ms: u64) {
+        self.refill(now_ms);
+        (self.owned, self.of) = (owned.min(of), of.max(1));
+        self.nano = self.nano.min(self.most());
+    }
+
+    fn missing_ms(&self) -> u64 {
+        let missing = TOKEN.saturating_sub(self.nano);
+        let earned = self.ours(self.earned_a_ms());
+        if missing == 0 { 0 } else { missing.checked_div(earned).map_or(NEVER_MS, |ms| ms + 1) }
+    }
+}
+
+/// Without a shard there is no turn to wait for.
+const NEVER_MS: u64 = 3_600_000;
+
 /// The buckets.
 #[derive(Clone, Debug)]
 pub struct Budget {
+    forward_weights: Part,
+    forward_task_sets: Part,
     services: Bucket,
     task_sets: Bucket,
     tasks: Bucket,
@@ -146,6 +215,8 @@ impl Budget {
     /// All buckets full.
     pub const fn new(rates: &Rates) -> Self {
         Self {
+            forward_weights: Part::whole(rates.elb_write),
+            forward_task_sets: Part::whole(rates.task_sets),
             services: Bucket::full(rates.services),
             task_sets: Bucket::full(rates.task_sets),
             tasks: Bucket::full(rates.tasks),
@@ -154,6 +225,12 @@ impl Budget {
             alarms: Bucket::full(rates.alarms),
             alarm_history: Bucket::full(rates.alarm_history),
         }
+    }
+
+    /// This process owns so many of all shards from now on.
+    pub fn own(&mut self, owned: u16, of: u16, now_ms: u64) {
+        self.forward_weights.own(owned, of, now_ms);
+        self.forward_task_sets.own(owned, of, now_ms);
     }
 
     /// Takes one request's tokens, from all buckets it counts in or from none.
@@ -171,7 +248,16 @@ impl Budget {
             Family::AlarmHistory => (&mut self.alarm_history, None),
         };
         let mut buckets = std::iter::once(first).chain(second).collect::<Vec<_>>();
+        let mut part = match (family, urgency) {
+            (Family::ElbWrite, Urgency::Forward) => Some(&mut self.forward_weights),
+            (Family::TaskSets, Urgency::Forward) => Some(&mut self.forward_task_sets),
+            _ => None,
+        };
         let mut missing = 0;
+        if let Some(part) = &mut part {
+            part.refill(now_ms);
+            missing = part.missing_ms();
+        }
         for bucket in &mut buckets {
             bucket.refill(now_ms);
             missing = missing.max(bucket.missing_ms(urgency));
@@ -181,6 +267,9 @@ impl Budget {
         }
         for bucket in buckets {
             bucket.take();
+        }
+        if let Some(part) = part {
+            part.nano = part.nano.saturating_sub(TOKEN);
         }
         Ok(())
     }
@@ -250,6 +339,12 @@ impl Limiter {
         Ok(())
     }
 
+    /// This process owns so many of all shards from now on; before it is told, it owns everything.
+    pub fn own(&self, owned: u16, of: u16) {
+        let now_ms = self.clock.monotonic_ms();
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).budget.own(owned, of, now_ms);
+    }
+
     /// Requests let through so far, by operation.
     pub fn calls(&self) -> BTreeMap<&'static str, u64> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).calls.clone()
@@ -301,6 +396,72 @@ mod tests {
         taken(&mut budget, Family::ElbWrite, Urgency::Rollback, 0);
         assert!(budget.take(Family::ElbWrite, Urgency::Rollback, 0).is_err());
         assert_eq!(taken(&mut budget, Family::ElbRead, Urgency::Rollback, 0), 20, "40 less the 20 writes");
+    }
+
+    const SHARDS: u16 = 64;
+
+    /// Just started: it owns nothing until it is told.
+    fn owning(shards: u16) -> Budget {
+        let mut budget = Budget::new(&Rates::default());
+        budget.own(0, SHARDS, 0);
+        budget.own(shards, SHARDS, 0);
+        budget
+    }
+
+    #[test]
+    fn all_owners_together_go_forward_no_faster_than_one_that_owns_everything() {
+        for (family, per_second) in [(Family::ElbWrite, 3), (Family::TaskSets, 5)] {
+            for shares in [vec![64], vec![20, 22, 22], vec![1, 63], vec![4; 16]] {
+                let mut owners: Vec<Budget> = shares.iter().map(|shards| owning(*shards)).collect();
+                let turn = |now_ms: u64| -> usize {
+                    owners.iter_mut().map(|it| taken(it, family, Urgency::Forward, now_ms)).sum()
+                };
+                let calls: usize = (1..=60_000).step_by(7).map(turn).sum();
+                let (most, least) = (60 * per_second, 60 * per_second - shares.len() - 1);
+                assert!(
+                    (least..=most).contains(&calls),
+                    "{family:?} {shares:?}: {calls}, not {least}..={most}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn all_owners_together_save_up_one_turn_each_at_most_beside_the_burst_of_one() {
+        let mut owners: Vec<Budget> = [1, 1, 20, 42].map(owning).into();
+        let mut burst = |now_ms| -> Vec<usize> {
+            owners.iter_mut().map(|it| taken(it, Family::ElbWrite, Urgency::Forward, now_ms)).collect()
+        };
+        assert_eq!(burst(0), [0, 0, 0, 0], "what is gained begins empty");
+        assert_eq!(burst(3_600_000), [1, 1, 1, 3], "5 in all, and a whole turn for each");
+    }
+
+    #[test]
+    fn a_rollback_draws_on_the_whole_whatever_is_owned() {
+        for shards in [0, 1, 64] {
+            let mut budget = owning(shards);
+            assert_eq!(taken(&mut budget, Family::ElbWrite, Urgency::Rollback, 0), 20);
+            assert_eq!(taken(&mut budget, Family::ElbWrite, Urgency::Rollback, 10_000), 20);
+        }
+    }
+
+    #[test]
+    fn an_owner_of_one_shard_gets_its_turn_and_is_told_when() {
+        let mut budget = owning(1);
+        let wait = budget.take(Family::ElbWrite, Urgency::Forward, 0).unwrap_err();
+        assert!((21_333..21_340).contains(&wait), "64/3 s, not {wait} ms");
+        assert!(budget.take(Family::ElbWrite, Urgency::Forward, wait - 10).is_err());
+        assert_eq!(budget.take(Family::ElbWrite, Urgency::Forward, wait), Ok(()));
+        assert!(owning(0).take(Family::ElbWrite, Urgency::Forward, 3_000_000).is_err());
+    }
+
+    #[test]
+    fn what_was_saved_up_for_shards_goes_with_them() {
+        let (mut before, mut after) = (owning(64), owning(0));
+        before.own(20, SHARDS, 60_000);
+        after.own(44, SHARDS, 60_000);
+        assert_eq!(taken(&mut before, Family::ElbWrite, Urgency::Forward, 60_000), 1, "5 × 20/64");
+        assert_eq!(taken(&mut after, Family::ElbWrite, Urgency::Forward, 60_000), 0);
     }
 
     #[test]

@@ -197,8 +197,10 @@ def _given_up(trace: Trace, call: Call, at: float) -> bool:
 
 
 def rates(trace: Trace) -> list[str]:
-    """More calls of one daemon than its budget gives (S24). A write that leaves both groups a share of the traffic is a
-    step forward, whoever makes it: those must leave the reserve of the way back alone.
+    """More calls of one daemon than its budget gives, or more work of all daemons together than one budget gives
+    (S24). A write that leaves both groups a share of the traffic is a step forward, whoever makes it: those must leave the
+    reserve of the way back alone, and so must all of them together. A daemon saves up one turn at least, however small its
+    part is.
     """
     found = []
     moves = sorted(trace.moves(), key=lambda call: (call.began, call.seq))
@@ -209,7 +211,23 @@ def rates(trace: Trace) -> list[str]:
         operations, burst, rate = WEIGHT_WRITES
         steps = [call for call in mine if call.operation in operations and min(weights(call).values(), default=0) > 0]
         found += _over(trace, steps, burst - KEPT_FOR_THE_WAY_BACK, rate, "share of steps forward")
+    together = _at_a_time(trace)
+    operations, burst, rate = WEIGHT_WRITES
+    steps = [call for call in moves if call.operation in operations and min(weights(call).values(), default=0) > 0]
+    forward = burst - KEPT_FOR_THE_WAY_BACK + together
+    found += _over(trace, steps, forward, rate, "share of steps forward of all daemons")
+    operations, burst, rate = TASK_SET_WRITES
+    sets = [call for call in moves if call.operation in operations]
+    found += _over(trace, sets, burst + together, rate, "budget of all daemons")
     return found
+
+
+def _at_a_time(trace: Trace) -> int:
+    """The most daemons that ran at a time; without word of them, all that called."""
+    lives = [(life.began, float("inf") if life.ended is None else life.ended) for life in trace.lives]
+    if not lives:
+        return len({call.access_key for call in trace.moves()})
+    return max(sum(began <= at < ended for began, ended in lives) for at, _ in lives)
 
 
 def _over(trace: Trace, calls: Sequence[Call], burst: int, rate: float, of: str) -> list[str]:

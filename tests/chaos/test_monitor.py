@@ -136,10 +136,24 @@ class TheMonitor(unittest.TestCase):
         paced = [about(30.0 + 0.2 * n, "UpdateTaskSet", "set/2", scale={"value": 100}) for n in range(200)]
         self.assertEqual(found([*release(), *paced]), set())
 
-    def test_counts_the_budget_of_each_daemon_by_itself(self):
+    def test_counts_the_budget_of_each_daemon_by_itself_and_of_all_together(self):
         keys = [FIRST, SECOND]
         burst = [about(30.0 + 0.02 * n, "UpdateTaskSet", "set/2", keys[n % 2], scale={"value": 100}) for n in range(40)]
-        self.assertNotIn("rates stay within the budget", found([*release(), *burst]))
+        self.assertIn("rates stay within the budget", found([*release(), *burst]), "20 + 2 of both, and 2 late")
+        self.assertNotIn("rates stay within the budget", found([*release(), *burst[:24]]))
+
+    def test_counts_the_steps_of_all_daemons_together(self):
+        keys = [FIRST, SECOND]
+        steps = [weigh(14.0 + 0.02 * n, 500, 500, keys[n % 2]) for n in range(12)]
+        self.assertIn("rates stay within the budget", found(release()[:8] + steps + release()[8:]))
+
+    def test_grants_a_turn_beside_the_burst_to_each_daemon_that_runs(self):
+        steps = [weigh(14.0 + 0.02 * n, 500, 500, FIRST if n < 5 else SECOND) for n in range(9)]
+        calls = release()[:7] + steps + release()[8:]
+        beside = [Life(FIRST, 0.0, None), Life(SECOND, 1.0, None)]
+        after = [Life(FIRST, 0.0, 14.09), Life(SECOND, 14.1, None)]
+        self.assertNotIn("rates stay within the budget", found(calls, lives=beside))
+        self.assertIn("rates stay within the budget", found(calls, lives=after))
 
     def test_flags_steps_forward_that_take_the_reserve_of_the_way_back(self):
         steps = [weigh(14.0 + 0.02 * n, 500, 500) for n in range(9)]
