@@ -2,6 +2,7 @@
 
 use super::Wish;
 use super::pass::{Pass, remember};
+use super::request::same_request;
 use crate::model::facts::{COMMANDS_KEPT, CommandAnswer, LatchCause, Pending};
 use crate::model::observed::AlarmState;
 use crate::model::{Revision, Seen};
@@ -135,12 +136,13 @@ fn retry(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {
     if !is_last(pass, command) || !unsuccessful || pass.release().is_some() || pass.facts.pending.is_some() {
         return Err(format!("{} is not the last release, or did not fail", command.release));
     }
-    if pass.facts.last.as_ref().is_some_and(|last| last.identity.spec_hash != asked.spec_hash) {
-        return Err("the record asks for something else by now".to_owned());
-    }
     let Ok(revision) = asked.task_definition.parse::<Revision>() else {
         return Err("the record names no revision".to_owned());
     };
+    // By what it means: it may have been written differently since.
+    if pass.facts.last.as_ref().is_some_and(|last| !same_request(&last.identity, &asked, &revision)) {
+        return Err("the record asks for something else by now".to_owned());
+    }
     pass.facts.quarantined.retain(|entry| entry.revision != revision);
     pass.facts.halted = None;
     pass.facts.attempt += 1;

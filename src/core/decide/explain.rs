@@ -138,16 +138,10 @@ impl<'a> View<'a> {
         self.facts.stable.as_ref().or_else(|| self.release()?.stable.as_ref())
     }
 
-    /// The revision being released, or asked for.
+    /// The revision being released.
     fn candidate_name(&self) -> String {
-        match self.release() {
-            Some(release) => plain(&release.candidate.revision.to_string()),
-            None => self
-                .facts
-                .asked
-                .as_ref()
-                .map_or_else(|| "the candidate".to_owned(), |asked| revision_text(&asked.task_definition)),
-        }
+        let revision = self.release().map(|release| release.candidate.revision.to_string());
+        revision.map_or_else(|| "the candidate".to_owned(), |revision| plain(&revision))
     }
 
     fn stable_name(&self) -> String {

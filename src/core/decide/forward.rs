@@ -1,6 +1,5 @@
 //! A release goes forward: make the candidate, judge it, then step by step scale, check, shift, bake.
 
-use super::foreign;
 use super::pass::{Pass, unread};
 use super::{Next, WaitingOn};
 use crate::model::effect::Shares;
@@ -9,7 +8,7 @@ use crate::model::observed::{TaskSet, TaskSetStatus};
 use crate::model::{Effect, Need, Plan, Seen};
 use crate::records::command::{All, PromoteStep};
 use crate::records::status::Outcome;
-use crate::records::strategy::Step;
+use crate::records::strategy::{Pause, Step};
 use crate::records::{Percent, Span};
 
 /// This many consecutive observations must show the candidate up before it counts: stabilityStatus may carry
@@ -197,7 +196,7 @@ fn step(pass: &mut Pass<'_>, set: &TaskSet) -> Next {
     let index = pass.release().map_or(0, |release| usize::from(release.progress.step));
     match steps.get(index) {
         None => complete(pass, set),
-        Some(Step::Pause(_)) => pause(pass, &steps),
+        Some(Step::Pause(Pause { timeout, .. })) => pause(pass, *timeout),
         // Nobody else can answer: the candidate gets all, at every step.
         Some(Step::Shift { bake, .. }) if pass.stable_is_gone() => {
             shift_step(pass, set, Percent::FULL, Percent::FULL, *bake)
@@ -222,17 +221,13 @@ fn next_step(pass: &mut Pass<'_>) -> Next {
 }
 
 /// A pause ends by promotion, or at its time-out (`latch` deals with the one that rolls back).
-fn pause(pass: &mut Pass<'_>, steps: &[Step]) -> Next {
+fn pause(pass: &mut Pass<'_>, timeout: Span) -> Next {
     enter(pass, Stage::Pausing);
     let Some(release) = pass.release() else { return Next::Again };
     let number = release.progress.step.saturating_add(1);
     let promoted = release.promoted.contains(&PromoteStep::Step(number))
         || release.promoted.contains(&PromoteStep::All(All::All));
-    let timed_out = match steps.get(usize::from(release.progress.step)) {
-        Some(Step::Pause(pause)) => release.progress.in_stage >= pause.timeout,
-        Some(Step::Shift { .. }) | None => false,
-    };
-    if promoted || timed_out {
+    if promoted || release.progress.in_stage >= timeout {
         return next_step(pass);
     }
     let left = pass.stage_left();
@@ -316,10 +311,6 @@ fn guard(pass: &Pass<'_>, set: &TaskSet, weight: Percent) -> Option<WaitingOn> {
     let group = release.candidate.group;
     if service.task_sets.iter().any(|other| other.group == Some(group) && other.arn != set.arn) {
         return Some(WaitingOn::GroupBusy { group });
-    }
-    if release.progress.foreign_reads > 0 && release.progress.foreign_reads < foreign::READS {
-        let route = pass.production().first().cloned().unwrap_or_default();
-        return Some(WaitingOn::ForeignWeights { route });
     }
     // Stable needs its full strength as long as it carries traffic; releasing over a broken stable must still
     // work (`reliability.md` L10), so only a set that changes holds a step, not one that stays unhealthy.

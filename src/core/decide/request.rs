@@ -92,7 +92,7 @@ fn unfit_service(pass: &Pass<'_>, refusal: &Refusal) -> Option<Next> {
     Some(pass.wait(WaitingOn::Record { detail: format!("the ManagedService is refused: {refusal}") }))
 }
 
-fn same_request(asked: &Identity, new: &Identity, revision: &Revision) -> bool {
+pub(super) fn same_request(asked: &Identity, new: &Identity, revision: &Revision) -> bool {
     asked.strategy == new.strategy
         && asked.request_id == new.request_id
         && asked.task_definition.parse::<Revision>().is_ok_and(|before| before == *revision)

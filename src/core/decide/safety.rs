@@ -195,10 +195,8 @@ fn clocks(input: &Input<'_>, decision: &Decision, note: Note<'_>) {
     note(Property::GenerationsGrow, decision.facts.generation < input.facts.generation, &|| {
         format!("{} after {}", decision.facts.generation, input.facts.generation)
     });
-    let (Some(before), Some(after)) = (in_flight(input.facts), in_flight(&decision.facts)) else { return };
-    if before.id != after.id {
-        return;
-    }
+    let Some(before) = in_flight(input.facts) else { return };
+    let Some(after) = in_flight(&decision.facts).filter(|after| after.id == before.id) else { return };
     let (old, new) = (&before.progress, &after.progress);
     if new.step == old.step {
         let grown = new.baked.minus(old.baked);

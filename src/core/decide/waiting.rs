@@ -35,13 +35,6 @@ pub enum WaitingOn {
         /// Which.
         group: Group,
     },
-    /// An earlier task set must be gone first.
-    CleanUpFirst {
-        /// Its group.
-        group: Group,
-    },
-    /// A first release must end before a newer request starts.
-    FirstRelease,
     /// The last attempt of an effect was not acknowledged.
     Effect {
         /// On what.
@@ -153,8 +146,6 @@ impl WaitingOn {
             Self::AlarmBeforeStart { .. } => "AlarmBeforeStart",
             Self::RefusalStands { .. } => "RefusalStands",
             Self::GroupBusy { .. } => "GroupBusy",
-            Self::CleanUpFirst { .. } => "CleanUpFirst",
-            Self::FirstRelease => "FirstRelease",
             Self::Effect { .. } => "Effect",
             Self::TaskSetSteady { .. } => "TaskSetSteady",
             Self::TargetsHealthy { .. } => "TargetsHealthy",

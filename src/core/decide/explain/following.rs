@@ -16,7 +16,6 @@ pub(super) fn then(view: &View<'_>, on: &WaitingOn) -> String {
         WaitingOn::ServiceScaledToZero | WaitingOn::AlarmBeforeStart { .. } | WaitingOn::GroupBusy { .. } => {
             format!("start {}", view.current_id())
         }
-        WaitingOn::CleanUpFirst { .. } | WaitingOn::FirstRelease => format!("start {}", newest_id(view)),
         WaitingOn::TaskSetSteady { .. } => after_steady(view),
         WaitingOn::TargetsHealthy { .. } => after_targets(view),
         WaitingOn::TestHold => first_step(view),

@@ -110,13 +110,6 @@ fn sentence(view: &View<'_>, wait: &Wait) -> String {
                 "target group {group} must be empty first: it still has targets or a task set that leaves"
             )
         }
-        WaitingOn::CleanUpFirst { group } => {
-            format!("the task set in target group {group} must be gone before the next one is made there")
-        }
-        WaitingOn::FirstRelease => {
-            "the first release must end before a newer one starts: there is no earlier version to go back to"
-                .to_owned()
-        }
         WaitingOn::Effect { resource, class, message } => trouble(resource, *class, message),
         WaitingOn::TaskSetSteady { running, desired, last_stop } => {
             steady(view, *running, *desired, last_stop.as_deref())

@@ -1,0 +1,245 @@
+//! What records and operators' commands are answered when they cannot be followed as written.
+
+use pointsman_core::decide::response::Phase;
+use pointsman_core::decide::{Asked, Next, Wish};
+use pointsman_core::model::facts::CommandAnswer;
+use pointsman_core::model::observed::AlarmState;
+use pointsman_core::records::Span;
+use pointsman_core::records::check::{Refusal, RefusalCode};
+use pointsman_core::records::command::{PromoteStep, Verb};
+use pointsman_core::records::desired_release::DesiredReleaseSpec;
+use pointsman_core::records::status::Outcome;
+use pointsman_core::records::strategy::{OnTimeout, Pause, StepSpec, Strategy};
+
+use crate::sim::{Fault, Sim};
+
+fn ask_for(sim: &mut Sim, task_definition: &str, strategy: Option<&str>, hash: &str) {
+    let spec = DesiredReleaseSpec {
+        task_definition: task_definition.to_owned(),
+        strategy: strategy.map(str::to_owned),
+        request_id: None,
+    };
+    sim.last_next = None;
+    sim.desired = Asked::Valid { spec, hash: hash.to_owned() };
+}
+
+fn malformed(field: &str) -> Refusal {
+    Refusal {
+        code: RefusalCode::Malformed,
+        field: field.to_owned(),
+        value: "7".to_owned(),
+        allowed: "a text".to_owned(),
+        fix: "write a text".to_owned(),
+    }
+}
+
+fn spoil_record(sim: &mut Sim, hash: &str) {
+    sim.last_next = None;
+    sim.desired = Asked::Invalid { refusal: malformed("spec.taskDefinition"), hash: hash.to_owned() };
+}
+
+fn spoil_service(sim: &mut Sim) {
+    sim.withdraw_service_for_a_while();
+    sim.service = Asked::Invalid { refusal: malformed("spec.bake"), hash: "sha256:spoilt".to_owned() };
+}
+
+/// How the next one ends.
+fn ends(sim: &mut Sim) -> (Outcome, String) {
+    sim.run_until(|sim| !sim.ended.is_empty(), 800);
+    assert_eq!(sim.violations, Vec::<String>::new());
+    let ended = sim.ended.remove(0);
+    (ended.outcome, ended.message)
+}
+
+fn answered(sim: &mut Sim) -> CommandAnswer {
+    let before = sim.facts().answers.len();
+    sim.pass(Fault::None);
+    assert_eq!(sim.facts().answers.len(), before + 1);
+    sim.facts().answers[before].clone()
+}
+
+fn refused(sim: &mut Sim) -> String {
+    let answer = answered(sim);
+    assert!(!answer.done, "{answer:?}");
+    answer.reason
+}
+
+/// Version 1 serves, and version 2 pauses in its first step, before any traffic.
+fn pausing() -> Sim {
+    let pause = StepSpec {
+        pause: Some(Pause { timeout: Span::from_mins(5), on_timeout: OnTimeout::Rollback }),
+        ..StepSpec::default()
+    };
+    let strategy = Strategy { steps: Some(vec![pause]), ..Strategy::default() };
+    let mut sim = Sim::serving(|spec| {
+        spec.strategies.insert("fast".to_owned(), strategy);
+    });
+    sim.ask(2);
+    sim.run_until(|sim| Phase::of(sim.facts()) == Phase::Pausing, 200);
+    sim
+}
+
+fn baking() -> Sim {
+    let mut sim = Sim::serving(|_| {});
+    sim.ask(2);
+    sim.run_until(|sim| Phase::of(sim.facts()) == Phase::Baking, 200);
+    sim
+}
+
+fn failed() -> Sim {
+    let mut sim = baking();
+    sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);
+    assert_eq!(ends(&mut sim).0, Outcome::RolledBack);
+    sim.region.restore_alarms(sim.now);
+    sim.run_until(Sim::is_settled, 400);
+    sim
+}
+
+#[test]
+fn a_command_that_cannot_be_read_or_is_older_than_an_hour_is_ignored_with_the_reason() {
+    let mut sim = baking();
+    let (id, command) = ("01UNREADABLE".to_owned(), Err("spec.verb is missing".to_owned()));
+    sim.wishes.push(Wish { id, age: Span::ZERO, command });
+    assert_eq!(refused(&mut sim), "it cannot be read: spec.verb is missing");
+
+    let release = sim.release_id();
+    sim.command(Verb::Abort, &release, None);
+    sim.wishes.last_mut().expect("just written").age = Span::from_millis(60 * 60 * 1000 + 1);
+    assert_eq!(refused(&mut sim), "it is older than 1h");
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded, "nobody went back");
+}
+
+#[test]
+fn a_promotion_names_a_pause_of_the_release_in_flight() {
+    let mut sim = pausing();
+    let release = sim.release_id();
+    sim.command(Verb::Promote, &release, None);
+    assert_eq!(refused(&mut sim), "spec.step is missing: a step number or \"all\"");
+    for step in [0, 2, 9] {
+        sim.command(Verb::Promote, &release, Some(PromoteStep::Step(step)));
+        assert_eq!(refused(&mut sim), format!("step {step} is not a pause of {release}"));
+    }
+    sim.command(Verb::Promote, "checkout-99.1", Some(PromoteStep::Step(1)));
+    assert_eq!(refused(&mut sim), "checkout-99.1 is not in flight");
+    sim.command(Verb::Promote, &release, Some(PromoteStep::Step(1)));
+    assert!(answered(&mut sim).done);
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+}
+
+#[test]
+fn a_rollback_of_the_release_in_flight_is_an_abort() {
+    let mut sim = baking();
+    let release = sim.release_id();
+    sim.command(Verb::Rollback, &release, None);
+    assert_eq!(answered(&mut sim).reason, "going back");
+    assert_eq!(ends(&mut sim), (Outcome::RolledBack, "aborted by mara".to_owned()));
+}
+
+#[test]
+fn a_retry_is_of_the_request_however_it_is_written_by_now() {
+    let mut sim = failed();
+    let arn = "arn:aws:ecs:eu-central-1:111122223333:task-definition/checkout:2";
+    ask_for(&mut sim, arn, None, "sha256:by-arn");
+    sim.run_until(Sim::is_settled, 20);
+    assert!(sim.ended.is_empty(), "the same request is not made again: {:?}", sim.ended);
+    let release = sim.last_release_id();
+    sim.command(Verb::Retry, &release, None);
+    assert_eq!(answered(&mut sim).reason, "attempt 2");
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+}
+
+#[test]
+fn a_retry_of_what_the_record_no_longer_asks_for_is_ignored() {
+    let mut sim = baking();
+    // The same revision under another request id: the release in flight goes on.
+    sim.ask_as(2, Some("again"));
+    sim.pass(Fault::None);
+    sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);
+    assert_eq!(ends(&mut sim).0, Outcome::RolledBack);
+    let release = sim.last_release_id();
+    sim.command(Verb::Retry, &release, None);
+    assert_eq!(refused(&mut sim), "the record asks for something else by now");
+}
+
+#[test]
+fn a_retry_of_a_record_that_names_no_revision_is_ignored() {
+    let mut sim = Sim::serving(|_| {});
+    spoil_record(&mut sim, "sha256:spoilt");
+    assert_eq!(ends(&mut sim).0, Outcome::Refused);
+    let release = sim.last_release_id();
+    sim.command(Verb::Retry, &release, None);
+    assert_eq!(refused(&mut sim), "the record names no revision");
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_refused_once_and_the_mended_one_is_new() {
+    let mut sim = Sim::serving(|_| {});
+    spoil_record(&mut sim, "sha256:2-");
+    let (outcome, message) = ends(&mut sim);
+    assert_eq!(outcome, Outcome::Refused);
+    assert!(message.contains("spec.taskDefinition is 7"), "{message}");
+    let generation = sim.facts().generation;
+    sim.run_until(Sim::is_settled, 20);
+    assert_eq!((sim.ended.len(), sim.facts().generation), (0, generation));
+    assert!(sim.effects.is_empty(), "{:?}", sim.effects);
+    // What was malformed may not count into the hash.
+    sim.ask(2);
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+}
+
+#[test]
+fn a_release_in_flight_goes_on_when_its_record_can_no_longer_be_read() {
+    let mut sim = baking();
+    spoil_record(&mut sim, "sha256:spoilt");
+    assert_eq!(ends(&mut sim).0, Outcome::Refused, "the new record");
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded, "the release");
+}
+
+#[test]
+fn a_request_waits_for_a_managed_service_that_can_be_read() {
+    let mut sim = Sim::serving(|_| {});
+    spoil_service(&mut sim);
+    sim.ask(2);
+    sim.pass(Fault::None);
+    let Some(Next::Wait(wait)) = &sim.last_next else { panic!("{:?}", sim.last_next) };
+    assert!(format!("{:?}", wait.on).contains("the ManagedService is refused: spec.bake is 7"), "{wait:?}");
+    sim.restore_service();
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+}
+
+#[test]
+fn a_release_in_flight_goes_on_by_its_plan_when_its_service_can_no_longer_be_read() {
+    let mut sim = baking();
+    spoil_service(&mut sim);
+    sim.ask(3);
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+    sim.run_until(Sim::waits_for_a_record, 400);
+    assert_eq!(sim.facts().stable.as_ref().map(|stable| stable.revision.number), Some(2));
+}
+
+#[test]
+fn a_strategy_that_the_service_lacks_is_refused_when_asked_for_and_when_it_went_before_the_start() {
+    let mut sim = Sim::serving(|spec| {
+        let slow = spec.strategies["fast"].clone();
+        spec.strategies.insert("slow".to_owned(), slow);
+        spec.release_may_choose = vec!["slow".to_owned()];
+    });
+    ask_for(&mut sim, "checkout:2", Some("slowly"), "sha256:a");
+    let (outcome, message) = ends(&mut sim);
+    assert_eq!(outcome, Outcome::Refused);
+    assert!(message.contains("slowly"), "{message}");
+
+    // It waits for an alarm, and meanwhile somebody takes its strategy away.
+    sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);
+    ask_for(&mut sim, "checkout:2", Some("slow"), "sha256:b");
+    sim.pass(Fault::None);
+    assert!(sim.facts().pending.is_some());
+    if let Asked::Valid { spec, .. } = &mut sim.service {
+        spec.strategies.remove("slow");
+        spec.release_may_choose.clear();
+    }
+    let (outcome, message) = ends(&mut sim);
+    assert_eq!(outcome, Outcome::Refused);
+    assert!(message.contains("slow"), "{message}");
+    assert!(sim.effects.is_empty(), "{:?}", sim.effects);
+}
