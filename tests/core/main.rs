@@ -9,6 +9,7 @@ mod late_writes;
 mod lost_versions;
 mod objections;
 mod pinned;
+mod rare;
 mod records;
 mod refusals;
 mod requests;
