@@ -1,7 +1,7 @@
 //! What happens rarely: evidence policies that few choose, sets and routes that show what nobody expects, clocks that
 //! run out at the worst moment.
 
-use pointsman_core::decide::response::{Limit, Phase};
+use pointsman_core::decide::response::{Class, Limit, Phase, Work};
 use pointsman_core::decide::{Asked, Next, settle};
 use pointsman_core::model::facts::{HaltReason, Trouble};
 use pointsman_core::model::observed::{AlarmState, Preflight, Targets, TaskSet, Weights};
@@ -15,6 +15,7 @@ use pointsman_core::records::managed_service::{
 use pointsman_core::records::status::Outcome;
 use pointsman_core::records::{Group, Span};
 
+use crate::sim::trouble::{Injection, What};
 use crate::sim::{Fault, Sim};
 
 const LONG: u32 = 800;
@@ -340,4 +341,21 @@ fn every_limit_goes_by_its_name_in_the_record() {
         assert_eq!(written.as_str(), span.as_deref(), "{limit:?}");
     }
     assert_eq!((Limit::Pause.name(), Limit::Pause.span(plan)), ("pause", None));
+}
+
+/// The only task set is made PRIMARY, nobody hears whether it worked, and then somebody deletes it.
+#[test]
+fn a_set_deleted_before_primary_was_acknowledged_does_not_stop_the_next_release() {
+    let mut sim = Sim::new(|_| {});
+    sim.ask(1);
+    let what = What::Work(Work::SetPrimary, Class::Unknown, false);
+    sim.injections = [Phase::Completing, Phase::Idle].map(|at| Injection::new(at, what, u32::MAX)).into();
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+    let arn = sim.region.task_sets()[0].task_set_arn.clone();
+    sim.delete_by_hand(&arn);
+    sim.run_until(|sim| sim.region.task_sets().is_empty(), 40);
+    sim.injections.clear();
+    sim.ask(2);
+    sim.run_until(|sim| !sim.ended.is_empty(), LONG);
+    assert_eq!(sim.ended[0].outcome, Outcome::Succeeded);
 }

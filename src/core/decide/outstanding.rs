@@ -95,17 +95,27 @@ fn weights(pass: &mut Pass<'_>, route: &str, effect: &Effect) -> Option<Next> {
 }
 
 fn primary(pass: &mut Pass<'_>, effect: Effect) -> Option<Next> {
+    let Effect::SetPrimary { task_set } = &effect else { return None };
+    // A set that is gone is never PRIMARY, whichever request for it is still on its way.
+    if is_gone(pass, task_set) {
+        pass.facts.outstanding.remove(&Resource::Primary);
+        return Some(Next::Again);
+    }
     // PRIMARY is a label: past its deadline the release succeeds without it (`forward::complete`).
     let completing = pass.release().is_some_and(|release| release.progress.stage == Stage::Completing);
     if completing && pass.stage_left() == Some(Span::ZERO) {
         return None;
     }
-    let effect = match (pass.release(), &pass.facts.stable) {
-        (Some(_), _) => effect,
-        (None, Some(stable)) => Effect::SetPrimary { task_set: stable.task_set.clone() },
-        (None, None) => return None,
-    };
-    Some(pass.act(effect, false))
+    if pass.release().is_some() {
+        return Some(pass.act(effect, false));
+    }
+    let stable = pass.facts.stable.as_ref().map(|stable| stable.task_set.clone());
+    let task_set = stable.filter(|task_set| !is_gone(pass, task_set))?;
+    Some(pass.act(Effect::SetPrimary { task_set }, false))
+}
+
+fn is_gone(pass: &Pass<'_>, task_set: &str) -> bool {
+    pass.service().is_some() && pass.task_set(task_set).is_none()
 }
 
 /// Scaling is repeated for a candidate; a deletion is repeated by its clean-up, after fresh reads.

@@ -180,15 +180,18 @@ fn unknown_is_unknown(input: &Input<'_>, decision: &Decision, note: Note<'_>) {
                 listed || waited
             }
             // The task set is gone, and so is whatever could happen to it.
-            Resource::TaskSet(arn) => input
-                .observed
-                .service
-                .known()
-                .is_some_and(|service| service.task_sets.iter().all(|set| set.arn != *arn)),
-            Resource::Route(_) | Resource::Primary => false,
+            Resource::TaskSet(arn) => is_gone(input, arn),
+            Resource::Primary => {
+                matches!(&entry.effect, Effect::SetPrimary { task_set } if is_gone(input, task_set))
+            }
+            Resource::Route(_) => false,
         };
         note(Property::UnknownIsUnknown, !excused, &|| format!("{} was forgotten", entry.effect));
     }
+}
+
+fn is_gone(input: &Input<'_>, arn: &str) -> bool {
+    input.observed.service.known().is_some_and(|service| service.task_sets.iter().all(|set| set.arn != arn))
 }
 
 fn clocks(input: &Input<'_>, decision: &Decision, note: Note<'_>) {
