@@ -303,3 +303,18 @@ fn it_is_recorded_as_a_latch_that_names_it_and_as_acknowledged_writes() {
     let again = record(&latched, &scene.before, 9, Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(again.release.unwrap().latch.unwrap().cause, LatchCause::Aborted);
 }
+
+#[test]
+fn why_traffic_stays_is_said_in_the_word_of_its_case() {
+    let whys = [
+        Stays::NothingToTakeBack,
+        Stays::NoAlarmTwice,
+        Stays::StableNotSound,
+        Stays::NotOurWeights("public".to_owned()),
+        Stays::Done,
+    ];
+    for why in whys {
+        let case = format!("{why:?}");
+        assert_eq!(why.name(), case.split('(').next().unwrap_or_default());
+    }
+}

@@ -1,3 +1,4 @@
 mod conditions;
 mod scene;
 mod sentences;
+mod troubles;
