@@ -204,7 +204,7 @@ fn a_step_waits_while_the_serving_set_replaces_tasks() {
 }
 
 #[test]
-fn a_step_waits_while_its_route_cannot_be_read_and_no_deadline_is_forgotten() {
+fn a_step_waits_while_its_route_cannot_be_read() {
     let mut sim = at(Phase::Preparing, |_| {});
     sim.run_until(|sim| sim.facts().release.as_ref().is_some_and(|it| it.progress.gate_passed), 100);
     sim.hand = Some(|seen| drop(seen.routes.remove("public")));

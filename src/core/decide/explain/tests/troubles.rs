@@ -424,3 +424,12 @@ fn a_command_that_was_ignored_says_so() {
     let answer = scene.status().status.commands.remove(0);
     assert_eq!((answer.by, answer.verdict.as_str()), (None, "Ignored"));
 }
+
+#[test]
+fn a_bake_whose_only_alarm_cannot_be_read_admits_it() {
+    let mut scene = Scene::baking();
+    scene.facts.plan.as_mut().unwrap().spec.alarms.truncate(1);
+    scene.observed.alarms.clear();
+    let told = scene.told();
+    assert!(told.contains("left while 0 of one armed alarm is OK and none in ALARM"), "{told}");
+}
