@@ -3,5 +3,7 @@
 mod acting;
 mod batching;
 mod observing;
+mod refusing;
 mod support;
 mod transport;
+mod unclear;

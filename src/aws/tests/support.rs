@@ -115,12 +115,16 @@ pub(super) struct Mocks {
 
 impl Mocks {
     pub(super) fn cloud(&self) -> AwsCloud {
+        self.cloud_with(&Settings::default())
+    }
+
+    pub(super) fn cloud_with(&self, settings: &Settings) -> AwsCloud {
         let clients = Clients {
             ecs: mock_client!(aws_sdk_ecs, RuleMode::MatchAny, &self.ecs),
             elb: mock_client!(aws_sdk_elasticloadbalancingv2, RuleMode::MatchAny, &self.elb),
             cloudwatch: mock_client!(aws_sdk_cloudwatch, RuleMode::MatchAny, &self.cloudwatch),
         };
-        AwsCloud::new(clients, &Settings::default(), HandClock::still())
+        AwsCloud::new(clients, settings, HandClock::still())
     }
 }
 

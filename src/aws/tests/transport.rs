@@ -187,3 +187,14 @@ async fn a_read_is_tried_twice_and_then_unknown() {
     assert!(matches!(&seen, Seen::Unknown(why) if why.contains("ServerException")), "{seen:?}");
     assert_eq!(log.lock().unwrap().len(), 2);
 }
+
+#[test]
+fn what_the_adapters_show_of_themselves_is_their_budget_and_no_credential() {
+    let shown = format!("{:?}", cloud(9));
+    assert!(shown.starts_with("AwsCloud { limiter: Limiter {"), "{shown}");
+    let secret = Credentials::for_tests();
+    assert!(
+        !shown.contains(secret.secret_access_key()) && !shown.contains(secret.access_key_id()),
+        "{shown}"
+    );
+}
