@@ -305,14 +305,14 @@ async fn a_target_group_that_is_gone_is_told_by_its_absence_and_the_other_one_al
 
 #[tokio::test]
 async fn targets_that_cannot_be_read_make_preflight_unknown() {
-    assert!(why(&preflight(&without_group_b(health("Throttling"))).await).contains("Throttling"));
+    assert!(why(&preflight(&without_group_b(health("AccessDenied"))).await).contains("AccessDenied"));
 }
 
 #[tokio::test]
 async fn why_a_set_does_not_come_up_is_told_as_far_as_it_can_be_read() {
-    let mut mocks = world(vec![health("Throttling")]);
+    let mut mocks = world(vec![health("AccessDenied")]);
     mocks.ecs.push(mock!(aws_sdk_ecs::Client::list_tasks).then_output(|| ListTasksOutput::builder().build()));
     let seen = look(&mocks, &[Need::LastStop(task_set_arn(1, 2), Group::B)]).await;
     let told = seen.extra.last_stop[&task_set_arn(1, 2)].known().unwrap();
-    assert!(told.starts_with("targets unreadable") && told.contains("Throttling"), "{told}");
+    assert!(told.starts_with("targets unreadable") && told.contains("AccessDenied"), "{told}");
 }
