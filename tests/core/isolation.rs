@@ -8,6 +8,7 @@ use std::cell::RefCell;
 
 use pointsman_core::model::observed::{ForwardAction, TaskSetStatus};
 use pointsman_core::model::{Observed, Seen};
+use pointsman_core::records::managed_service::IdleDrift;
 use pointsman_core::records::status::Outcome;
 use pointsman_core::records::{Group, Percent};
 use proptest::prelude::*;
@@ -151,4 +152,23 @@ fn a_service_claims_exactly_what_it_names_and_each_of_these_keeps_another_record
         assert!(ended.message.contains(&arn) && ended.message.contains("payments/checkout-api"));
         assert!(second.effects.is_empty());
     }
+}
+
+#[test]
+fn a_service_that_gave_up_its_claims_writes_no_weights_any_more() {
+    let mut sim = Sim::serving(|spec| spec.drift.idle = IdleDrift::Revert);
+    sim.withdraw_service_for_a_while();
+    sim.run_until(|sim| sim.durable.claims.is_empty(), 20);
+    // Perhaps the hand of the service that has claimed them since.
+    sim.move_by_hand(0, 1);
+    for back in [false, true] {
+        if back {
+            sim.restore_service();
+        }
+        for _ in 0..6 {
+            sim.pass(Fault::None);
+        }
+        assert_eq!(sim.effects, [], "with the record: {back}");
+    }
+    assert_eq!(sim.violations, Vec::<String>::new());
 }

@@ -22,7 +22,7 @@ const READS: u8 = 2;
 /// A candidate with traffic and no running task is not repaired but rolled back (`latch`). The other way round, once
 /// the way back is gone, the candidate is the only version there is.
 pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
-    if pass.facts.halted.is_some() {
+    if pass.facts.halted.is_some() || gave_up(pass) {
         return None;
     }
     if pass.release().is_some_and(|release| release.progress.exposed) {
@@ -67,6 +67,12 @@ pub(super) fn stable_lost(pass: &mut Pass<'_>) -> Option<Next> {
     let gives_away = |route: &String| pass.live(route).is_some_and(|live| live.of(stable.group) > 0);
     let route = pass.production().into_iter().find(gives_away)?;
     pause_after_refusal(pass, &route).or_else(|| Some(put_right(pass, &route, &candidate)))
+}
+
+/// The claims went with the record: what was ours may be another service's by now, also when the record is back. The
+/// next release claims it again.
+fn gave_up(pass: &Pass<'_>) -> bool {
+    pass.facts.claims.is_empty()
 }
 
 fn find_outage(pass: &Pass<'_>) -> Option<(String, Version)> {
@@ -130,7 +136,7 @@ fn fight_is_lost(pass: &mut Pass<'_>) -> bool {
 /// record says.
 pub(super) fn idle_drift(pass: &mut Pass<'_>) -> Option<Next> {
     let stable = pass.facts.stable.clone()?;
-    if pass.release().is_some() || pass.known_gone(&stable) || pass.misplaced(&stable) {
+    if pass.release().is_some() || gave_up(pass) || pass.known_gone(&stable) || pass.misplaced(&stable) {
         return None;
     }
     let revert = pass.service_spec().is_some_and(|spec| spec.drift.idle == IdleDrift::Revert);
