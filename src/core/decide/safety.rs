@@ -9,7 +9,7 @@ use std::fmt;
 use super::{Decision, Input, Next, Wait, WaitingOn};
 use crate::model::facts::{Cleanup, Facts, Release, ReleaseId, ReleaseKind, Stage};
 use crate::model::observed::AlarmState;
-use crate::model::{Plan, Resource, Revision, Seen};
+use crate::model::{Effect, Plan, Resource, Revision, Seen};
 use crate::records::managed_service::{AlarmRef, Watches};
 use crate::records::status::Outcome;
 use crate::records::strategy::Step;
