@@ -7,7 +7,6 @@ mod hands;
 mod isolation;
 mod late_writes;
 mod lost_versions;
-mod objections;
 mod pinned;
 mod rare;
 mod records;
