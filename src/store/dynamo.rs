@@ -21,6 +21,7 @@ use super::convert::{Item, count, s, text, to_document, to_json};
 use super::error::{passing, permanent, timed};
 use super::lenient;
 use super::tables::{self, BY_KIND, CURRENT, KIND, PK, RecordKind, SK, SPEC, STATE_KIND, Tables};
+use crate::model::facts::COMMANDS_KEPT;
 use crate::ports::{Clock, Permit, Remembered, StateWrite, Store, StoreError, Wishes};
 use crate::records::{Command, ServiceKey};
 
@@ -34,10 +35,12 @@ pub const MIN_READER: u64 = 1;
 /// Which reader this program is: an item with a higher `minReader` is left alone.
 pub const READER: u64 = 1;
 
-/// The most commands of one service that a pass looks at.
-const COMMANDS: usize = 100;
+/// The most commands of one service that a pass looks at: the newest, for the oldest were answered. Never more than
+/// are remembered, or a command would be taken twice.
+const COMMANDS: usize = COMMANDS_KEPT;
 /// Commands older than an hour are ignored (`semantics` 1.11) while `DynamoDB` may take days to expire them:
-/// what is older than this, clocks of two hosts apart included, is not even read.
+/// what is further than this from now, clocks of two hosts apart included, is not even read. Nor is what claims to be
+/// from the time to come: it would stand before all others for as long.
 const COMMAND_AGE_MS: u64 = 2 * 3_600_000;
 /// Pages of one listing: at 1 MB a page, some millions of keys.
 const PAGES: usize = 500;
@@ -139,10 +142,11 @@ impl DynamoStore {
         Ok(answer.item)
     }
 
-    /// Commands young enough to count, oldest first.
+    /// Commands young enough to count, the newest [`COMMANDS`] of them, oldest first.
     async fn commands(&self, key: &ServiceKey) -> Result<Vec<(String, Result<Command, String>)>, StoreError> {
         let table = &self.tables.records;
-        let floor = Ulid::from_parts(self.now_ms().saturating_sub(COMMAND_AGE_MS), 0).to_string();
+        let now = self.now_ms();
+        let at = |ms: u64| Ulid::from_parts(ms, 0).to_string();
         let mut commands = Vec::new();
         let mut from: Option<Item> = None;
         // Each page brings at least one command or is the last.
@@ -152,11 +156,13 @@ impl DynamoStore {
                 .query()
                 .table_name(table)
                 .consistent_read(true)
-                .key_condition_expression("#pk = :pk AND #sk >= :floor")
+                .scan_index_forward(false)
+                .key_condition_expression("#pk = :pk AND #sk BETWEEN :from AND :to")
                 .expression_attribute_names("#pk", PK)
                 .expression_attribute_names("#sk", SK)
                 .expression_attribute_values(":pk", s(RecordKind::Command.pk(key)))
-                .expression_attribute_values(":floor", s(floor.clone()))
+                .expression_attribute_values(":from", s(at(now.saturating_sub(COMMAND_AGE_MS))))
+                .expression_attribute_values(":to", s(at(now.saturating_add(COMMAND_AGE_MS))))
                 .limit(100)
                 .set_exclusive_start_key(from.take());
             let page = timed(self.operation, query.send())
@@ -169,10 +175,8 @@ impl DynamoStore {
                 _ => break,
             }
         }
-        if commands.len() >= COMMANDS {
-            warn!(service = %key, "more than {COMMANDS} young commands; the newest wait");
-            commands.truncate(COMMANDS);
-        }
+        commands.truncate(COMMANDS);
+        commands.reverse();
         Ok(commands)
     }
 }

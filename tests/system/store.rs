@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use pointsman::model::Facts;
+use pointsman::model::facts::COMMANDS_KEPT;
 use pointsman::ports::{Clock, HistoryItem, Permit, StateWrite, Store, StoreError};
 use pointsman::records::status::Outcome;
 use pointsman::records::{Command, ReleaseStatus, ServiceKey};
@@ -187,18 +188,22 @@ async fn young_commands_are_read_oldest_first_and_unreadable_ones_say_why() {
         item["sk"] = json!(id);
         bench.put(records, &item).await;
     }
-    bench.put(records, &json!({"pk": "command#payments/checkout", "sk": "soon", "kind": "Command"})).await;
+    // One sorts after every present ULID, the other among them.
+    let odd = format!("{}-odd", &stored[..25]);
+    for sk in ["soon", odd.as_str()] {
+        bench.put(records, &json!({"pk": "command#payments/checkout", "sk": sk, "kind": "Command"})).await;
+    }
 
     let commands = bench.store.wishes(&checkout()).await.unwrap().commands;
     let ids: Vec<&str> = commands.iter().map(|(id, _)| id.as_str()).collect();
-    assert_eq!(ids, [&at(1), &stored, "soon"]);
-    assert_eq!(serde_json::to_value(&commands[1].1.as_ref().unwrap().spec).unwrap()["verb"], json!("abort"));
-    assert!(commands[1].1.as_ref().unwrap().expire_at.is_some(), "they expire");
-    assert_eq!(commands[2].1, Err("its sort key is not a ULID".to_owned()));
+    assert_eq!(ids, [&at(1), &odd, &stored]);
+    assert_eq!(commands[1].1, Err("its sort key is not a ULID".to_owned()));
+    assert_eq!(serde_json::to_value(&commands[2].1.as_ref().unwrap().spec).unwrap()["verb"], json!("abort"));
+    assert!(commands[2].1.as_ref().unwrap().expire_at.is_some(), "they expire");
 }
 
 #[tokio::test]
-async fn of_many_commands_the_oldest_hundred_are_read() {
+async fn of_many_commands_the_newest_are_read_as_many_as_are_remembered() {
     let bench = Bench::new().await;
     for index in 0..104_u128 {
         let ms = u64::try_from(Still.now().as_millisecond()).unwrap();
@@ -208,9 +213,9 @@ async fn of_many_commands_the_oldest_hundred_are_read() {
         bench.put(&bench.tables.records, &item).await;
     }
     let commands = bench.store.wishes(&checkout()).await.unwrap().commands;
-    assert_eq!(commands.len(), 100);
+    assert_eq!(commands.len(), COMMANDS_KEPT);
     assert!(commands.windows(2).all(|pair| pair[0].0 < pair[1].0));
-    assert!(commands[99].0.ends_with("33"), "99 in base 32: {}", commands[99].0);
+    assert!(commands[COMMANDS_KEPT - 1].0.ends_with("37"), "103 in base 32: {:?}", commands.last());
 }
 
 #[tokio::test]

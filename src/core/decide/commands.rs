@@ -3,7 +3,7 @@
 use super::Wish;
 use super::pass::{Pass, remember};
 use super::request::same_request;
-use crate::model::facts::{COMMANDS_KEPT, CommandAnswer, LatchCause, Pending};
+use crate::model::facts::{COMMANDS_KEPT, CommandAnswer, Facts, LatchCause, Pending};
 use crate::model::observed::AlarmState;
 use crate::model::{Revision, Seen};
 use crate::records::command::{CommandSpec, PromoteStep, Verb};
@@ -17,7 +17,7 @@ const OLDEST: Span = Span::from_mins(60);
 pub(super) fn take(pass: &mut Pass<'_>) -> bool {
     let mut taken = false;
     for wish in pass.input.commands {
-        if pass.facts.commands_done.contains(&wish.id) {
+        if was_taken(&pass.facts, &wish.id) {
             continue;
         }
         taken = true;
@@ -32,11 +32,26 @@ pub(super) fn take(pass: &mut Pass<'_>) -> bool {
         };
         let answer = CommandAnswer { id: wish.id.clone(), verb, by, done, reason, at: pass.input.now };
         remember(&mut pass.facts.answers, answer);
-        pass.facts.commands_done.push(wish.id.clone());
-        let surplus = pass.facts.commands_done.len().saturating_sub(COMMANDS_KEPT);
-        pass.facts.commands_done.drain(..surplus);
+        keep(&mut pass.facts, wish.id.clone());
     }
     taken
+}
+
+fn was_taken(facts: &Facts, id: &str) -> bool {
+    id <= facts.commands_through.as_str() || facts.commands_done.iter().any(|done| done == id)
+}
+
+/// An id that leaves the list raises the mark, so that what is still in the table is not new again: a `breakGlass`
+/// that was refused would be obeyed at the next alarm. The price: a command that reaches the table after
+/// [`COMMANDS_KEPT`] later ones were taken is passed over.
+fn keep(facts: &mut Facts, id: String) {
+    let ids = &mut facts.commands_done;
+    ids.push(id);
+    ids.sort_unstable();
+    let surplus = ids.len().saturating_sub(COMMANDS_KEPT);
+    if let Some(left) = ids.drain(..surplus).next_back() {
+        facts.commands_through = left.max(std::mem::take(&mut facts.commands_through));
+    }
 }
 
 fn judge(pass: &mut Pass<'_>, wish: &Wish, command: &CommandSpec) -> Result<String, String> {

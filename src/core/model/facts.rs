@@ -18,7 +18,7 @@ use crate::records::{Group, Percent, Span};
 /// How many ended things are kept: tombstones, quarantined revisions, answers to commands.
 pub const KEPT: usize = 10;
 
-/// How many processed command ids are kept.
+/// How many processed command ids are kept; no more are read at once.
 pub const COMMANDS_KEPT: usize = 64;
 
 /// Everything that must survive a crash.
@@ -63,8 +63,11 @@ pub struct Facts {
     pub tombstones: Vec<String>,
     /// Revisions that failed; the last [`KEPT`].
     pub quarantined: Vec<Quarantined>,
-    /// Ids of processed commands, the last [`COMMANDS_KEPT`].
+    /// Ids of processed commands, the [`COMMANDS_KEPT`] greatest.
     pub commands_done: Vec<String>,
+    /// The greatest processed id that is not kept: ids up to here are never taken again. They are ULIDs, so that a
+    /// smaller one is older.
+    pub commands_through: String,
     /// Answers to commands, the last [`KEPT`].
     pub answers: Vec<CommandAnswer>,
     /// The `StateTransitionedTimestamp` up to which each alarm's history is known to hold no ALARM.

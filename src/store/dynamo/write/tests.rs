@@ -183,6 +183,7 @@ pub(in crate::store) fn full(size: &Longest) -> Facts {
             KEPT
         ],
         commands_done: vec!["01JD6ZC9T3M9T0T2H8S4V0Q7RB".to_owned(); COMMANDS_KEPT],
+        commands_through: "01JD6ZC9T3M9T0T2H8S4V0Q7RB".to_owned(),
         answers: vec![
             CommandAnswer {
                 id: "01JD6ZC9T3M9T0T2H8S4V0Q7RB".to_owned(),

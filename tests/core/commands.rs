@@ -1,0 +1,71 @@
+//! Many commands, and commands that meet each other.
+
+use pointsman_core::decide::Wish;
+use pointsman_core::model::facts::COMMANDS_KEPT;
+use pointsman_core::model::observed::AlarmState;
+use pointsman_core::records::command::Verb;
+use pointsman_core::records::status::Outcome;
+
+use crate::sim::{Fault, Sim};
+
+/// More commands than are remembered, each refused: they mean a release that never was.
+fn flood(sim: &mut Sim) {
+    for _ in 0..=COMMANDS_KEPT {
+        sim.command(Verb::Promote, "checkout-99.1", None);
+    }
+}
+
+fn at_canary(sim: &Sim) -> bool {
+    sim.region.production_weights()[1].1 == 100 && sim.facts().release.is_some()
+}
+
+fn baking_canary() -> Sim {
+    let mut sim = Sim::serving(|_| {});
+    sim.ask(2);
+    sim.run_until(at_canary, 100);
+    sim
+}
+
+#[test]
+fn more_commands_than_are_remembered_are_taken_once_and_hold_no_release_up() {
+    let mut sim = Sim::serving(|_| {});
+    flood(&mut sim);
+    sim.pass(Fault::None);
+    let answered = sim.facts().clone();
+    assert_eq!(answered.commands_done.len(), COMMANDS_KEPT);
+    sim.pass(Fault::None);
+    assert_eq!(sim.facts().without_clocks(), answered.without_clocks(), "they were taken again");
+    sim.ask(2);
+    sim.run_until(|sim| !sim.ended.is_empty(), 400);
+    assert_eq!(sim.ended[0].outcome, Outcome::Succeeded);
+    assert_eq!(sim.violations, Vec::<String>::new());
+}
+
+#[test]
+fn a_break_glass_that_was_refused_is_not_obeyed_after_many_others() {
+    let mut sim = baking_canary();
+    let release = sim.release_id();
+    sim.command(Verb::BreakGlass, &release, None);
+    sim.pass(Fault::None);
+    flood(&mut sim);
+    sim.pass(Fault::None);
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Alarm);
+    sim.run_until(|sim| !sim.ended.is_empty(), 20);
+    assert_eq!(sim.ended[0].outcome, Outcome::RolledBack);
+    assert_eq!(sim.violations, Vec::<String>::new());
+}
+
+#[test]
+fn ids_out_of_order_are_all_taken_while_they_are_remembered() {
+    let mut sim = Sim::serving(|_| {});
+    for _ in 0..COMMANDS_KEPT {
+        sim.command(Verb::Promote, "checkout-99.1", None);
+    }
+    // The clock of the host that wrote the oldest is behind: the others are taken first.
+    let oldest: Wish = sim.wishes.remove(0);
+    sim.pass(Fault::None);
+    sim.wishes.insert(0, oldest);
+    sim.pass(Fault::None);
+    assert_eq!(sim.facts().commands_done.len(), COMMANDS_KEPT);
+    assert_eq!(sim.facts().commands_done[0], sim.wishes[0].id);
+}
