@@ -194,7 +194,7 @@ fn an_edit_back_to_stable_in_flight_only_goes_back() {
     let mut sim = baking_canary();
     sim.ask(1);
     finish(&mut sim);
-    assert_eq!(outcome(&sim), Outcome::Superseded);
+    assert_eq!(sim.ended[0].outcome, Outcome::Superseded);
     assert_eq!(calls(&sim).iter().filter(|name| **name == "CreateTaskSet").count(), 1);
 }
 

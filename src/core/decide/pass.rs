@@ -234,6 +234,12 @@ impl<'a> Pass<'a> {
         self.ended.push(ended);
     }
 
+    /// Takes the newest request away from what it waits for: whether it has no outcome yet and needs one now.
+    pub(super) fn take_open_request(&mut self) -> bool {
+        let pending = self.facts.pending.take().is_some();
+        std::mem::take(&mut self.facts.follows) || pending
+    }
+
     /// Ends a request that never became a release.
     pub(super) fn end_request(
         &mut self,
@@ -260,7 +266,7 @@ impl<'a> Pass<'a> {
     pub(super) fn end_release(&mut self, outcome: Outcome, reason: &str, message: String) -> Option<Release> {
         let release = self.facts.release.take()?;
         let strategy = self.plan().map_or_else(String::new, |plan| plan.strategy.clone());
-        self.end(Ended {
+        let ended = Ended {
             release: release.id,
             identity: release.identity.clone(),
             outcome,
@@ -269,7 +275,9 @@ impl<'a> Pass<'a> {
             strategy,
             started_at: release.started_at,
             at: self.input.now,
-        });
+        };
+        self.end(ended.clone());
+        super::request::end_follower(self, &release, &ended);
         Some(release)
     }
 

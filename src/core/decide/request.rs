@@ -3,7 +3,7 @@
 
 use super::pass::Pass;
 use super::{Asked, Next, WaitingOn};
-use crate::model::facts::{Facts, Identity, LatchCause, Pending, ReleaseKind};
+use crate::model::facts::{Ended, Facts, Identity, LatchCause, Pending, Release, ReleaseKind};
 use crate::model::{Plan, Revision};
 use crate::records::check::{Refusal, RefusalCode};
 use crate::records::desired_release::DesiredReleaseSpec;
@@ -24,7 +24,7 @@ pub(super) fn observe(pass: &mut Pass<'_>) -> Option<Next> {
 /// The record was deleted. A release in flight latches elsewhere; what has not started is dropped.
 fn forget(pass: &mut Pass<'_>) {
     let Some(asked) = pass.facts.asked.take() else { return };
-    if pass.facts.pending.take().is_some() {
+    if pass.take_open_request() {
         pass.end_request(asked, Outcome::Superseded, "RecordDeleted", "the record was deleted".to_owned());
     }
 }
@@ -100,7 +100,7 @@ pub(super) fn same_request(asked: &Identity, new: &Identity, revision: &Revision
 
 /// From here on no forward effect of an older generation starts.
 fn next_generation(pass: &mut Pass<'_>, identity: Identity) {
-    if pass.facts.pending.take().is_some()
+    if pass.take_open_request()
         && let Some(before) = pass.facts.asked.take()
     {
         pass.end_request(
@@ -125,20 +125,22 @@ fn accept(pass: &mut Pass<'_>, identity: Identity, revision: &Revision) {
     let serving = |facts: &Facts| facts.stable.as_ref().is_some_and(|stable| stable.revision == *revision);
     if let Some(release) = pass.release() {
         if release.candidate.revision == *revision && release.latch.is_none() {
+            pass.facts.follows = true;
             return;
         }
         let nothing_to_go_back_to = release.kind == ReleaseKind::First && release.progress.exposed;
         if release.latch.is_none() && !nothing_to_go_back_to {
             pass.latch(LatchCause::Superseded, format!("by generation {}", pass.facts.generation));
         }
-        if !serving(&pass.facts) {
+        if serving(&pass.facts) {
+            pass.facts.follows = true;
+        } else {
             pass.facts.pending = Some(Pending::default());
         }
         return;
     }
     if serving(&pass.facts) {
-        let message = format!("{revision} already serves");
-        pass.end_request(identity, Outcome::Succeeded, "AlreadyServing", message);
+        already_serving(pass, identity, revision);
         return;
     }
     if let Some(refusal) = quarantined(&pass.facts, &identity, revision) {
@@ -147,6 +149,27 @@ fn accept(pass: &mut Pass<'_>, identity: Identity, revision: &Revision) {
     }
     let retained = pass.facts.retained.as_ref().is_some_and(|kept| kept.version.revision == *revision);
     pass.facts.pending = Some(Pending { return_to_retained: retained, ..Pending::default() });
+}
+
+fn already_serving(pass: &mut Pass<'_>, identity: Identity, revision: &Revision) {
+    let message = format!("{revision} already serves");
+    pass.end_request(identity, Outcome::Succeeded, "AlreadyServing", message);
+}
+
+/// Ends the request that followed this release, which has just ended: every request has an outcome (`semantics` 4.3).
+pub(super) fn end_follower(pass: &mut Pass<'_>, release: &Release, ended: &Ended) {
+    if !std::mem::take(&mut pass.facts.follows) {
+        return;
+    }
+    let Some(asked) = pass.facts.asked.clone() else { return };
+    match asked.task_definition.parse::<Revision>() {
+        Ok(revision) if revision != release.candidate.revision => already_serving(pass, asked, &revision),
+        Ok(_) | Err(_) => {
+            let message =
+                format!("as {}, which was in flight with this revision: {}", release.id, ended.message);
+            pass.end_request(asked, ended.outcome, &ended.reason, message);
+        }
+    }
 }
 
 /// A revision that failed starts again only when a person says so: by a new request id, or by `retry`.

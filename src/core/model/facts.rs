@@ -35,6 +35,9 @@ pub struct Facts {
     pub asked: Option<Identity>,
     /// A request that has not started yet.
     pub pending: Option<Pending>,
+    /// The newest request needs no release of its own, for it asks for what the one in flight brings or goes back to:
+    /// it ends together with that one.
+    pub follows: bool,
     /// The release in flight.
     pub release: Option<Release>,
     /// The plan pinned by the newest release; housekeeping goes by it too.
