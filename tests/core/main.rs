@@ -8,6 +8,7 @@ mod hands;
 mod isolation;
 mod late_writes;
 mod lost_versions;
+mod outcomes;
 mod pinned;
 mod rare;
 mod records;
