@@ -199,13 +199,13 @@ fn timestamp(at: Option<&DateTime>) -> Option<Timestamp> {
     Timestamp::new(at.secs(), i32::try_from(at.subsec_nanos()).ok()?).ok()
 }
 
-/// The states that `name` entered after `since`, oldest first.
+/// The states that `name` entered after `since` and when, oldest first.
 pub async fn history(
     client: &Client,
     limiter: &Limiter,
     name: &str,
     since: Timestamp,
-) -> Result<Vec<AlarmState>, CallError> {
+) -> Result<Vec<(Timestamp, AlarmState)>, CallError> {
     const OPERATION: &str = "DescribeAlarmHistory";
     let mut states: Vec<(Timestamp, AlarmState)> = Vec::new();
     let mut token = None;
@@ -234,7 +234,7 @@ pub async fn history(
         token = page.next_token.filter(|token| !token.is_empty());
         if token.is_none() {
             states.sort_by_key(|(at, _)| *at);
-            return Ok(states.into_iter().map(|(_, state)| state).collect());
+            return Ok(states);
         }
     }
     Err(CallError::incomplete(OPERATION, "an end: the alarm changed more often than is read"))

@@ -5,6 +5,7 @@ mod commands;
 mod decide_properties;
 mod decide_stories;
 mod hands;
+mod history;
 mod isolation;
 mod late_writes;
 mod lost_versions;

@@ -309,7 +309,10 @@ async fn contract_of_cloudwatch(endpoint: &str, mut bench: Bench) {
     let Seen::Known(absent) = &seen.alarms[&unknown] else { panic!("{:?}", seen.alarms) };
     assert_eq!(absent.state, AlarmState::Missing);
     let Seen::Known(history) = &seen.extra.alarm_history[&burning] else { panic!("{:?}", seen.extra) };
-    assert!(history.ends_with(&[AlarmState::Ok, AlarmState::Alarm]), "{history:?}");
+    let states: Vec<AlarmState> = history.iter().map(|(_, state)| *state).collect();
+    assert!(states.ends_with(&[AlarmState::Ok, AlarmState::Alarm]), "{history:?}");
+    // By this a history is known to have caught up with the state.
+    assert_eq!(alarm.transitioned_at, history.last().map(|(at, _)| *at));
 }
 
 fn any_subnets() -> Vec<String> {

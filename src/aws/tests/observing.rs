@@ -297,7 +297,8 @@ async fn an_alarms_history_is_read_to_its_end_and_only_after_the_instant() {
     let since = jiff::Timestamp::from_millisecond(100_500).unwrap();
     let seen = look_for(&world.cloud(), Need::AlarmHistory("shop-1-b".to_owned(), since)).await;
     let states = seen.extra.alarm_history["shop-1-b"].known().unwrap();
-    assert_eq!(states, &[AlarmState::Alarm, AlarmState::Ok]);
+    let at = |secs: i64| jiff::Timestamp::from_millisecond(secs * 1000 + 500).unwrap();
+    assert_eq!(states, &[(at(101), AlarmState::Alarm), (at(102), AlarmState::Ok)]);
 }
 
 #[tokio::test]

@@ -5,12 +5,17 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use super::WaitingOn;
 use super::pass::{Pass, unread};
 use crate::model::observed::{Alarm, AlarmState};
 use crate::model::{Need, Seen};
-use crate::records::Group;
 use crate::records::managed_service::{AlarmRef, NoData, Unreadable, Watches};
+use crate::records::{Group, Span};
+
+/// How far the times of one change may lie apart in an alarm's state and in its history.
+const HISTORY_ROUNDS: Span = Span::from_secs(1);
 
 /// The verdict on all armed alarms together; the worst one wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,14 +102,26 @@ fn look_back(pass: &mut Pass<'_>, alarm: &AlarmRef, read: &Alarm) -> Evidence {
     match pass.input.observed.extra.alarm_history.get(&alarm.name) {
         None => Evidence::History(BTreeSet::from([Need::AlarmHistory(alarm.name.clone(), mark)])),
         Some(Seen::Unknown(_)) => unreadable(pass, alarm, "HISTORY UNREADABLE"),
-        Some(Seen::Known(states)) if states.contains(&AlarmState::Alarm) => {
+        Some(Seen::Known(entered)) if entered.iter().any(|(_, state)| *state == AlarmState::Alarm) => {
             Evidence::Burning(format!("{} (came and went)", alarm.name))
+        }
+        Some(Seen::Known(entered)) if !reaches(entered, changed_at, read.state) => {
+            missing(alarm, "HISTORY BEHIND")
         }
         Some(Seen::Known(_)) => {
             pass.facts.alarm_marks.insert(alarm.name.clone(), changed_at);
             Evidence::Clear
         }
     }
+}
+
+/// Whether a history has caught up with the state: it must show the change that the alarm announces, or what came
+/// right before it may be missing too. AWS gives the change the same time in both answers (CLI examples of
+/// `describe-alarms` and `describe-alarm-history`); a second is for what rounds.
+fn reaches(entered: &[(Timestamp, AlarmState)], changed_at: Timestamp, state: AlarmState) -> bool {
+    entered
+        .last()
+        .is_some_and(|(at, last)| *last == state && changed_at.duration_since(*at) <= HISTORY_ROUNDS.signed())
 }
 
 fn unreadable(pass: &Pass<'_>, alarm: &AlarmRef, state: &str) -> Evidence {

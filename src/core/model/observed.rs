@@ -170,8 +170,8 @@ pub struct Extra {
     pub targets: BTreeMap<Group, Seen<Targets>>,
     /// For [`Need::LoadBalancer`].
     pub load_balancer: Option<Seen<LoadBalancer>>,
-    /// For [`Need::AlarmHistory`]: the states entered, oldest first.
-    pub alarm_history: BTreeMap<String, Seen<Vec<AlarmState>>>,
+    /// For [`Need::AlarmHistory`]: the states entered and when, oldest first.
+    pub alarm_history: BTreeMap<String, Seen<Vec<(Timestamp, AlarmState)>>>,
     /// For [`Need::LastStop`].
     pub last_stop: BTreeMap<String, Seen<String>>,
 }

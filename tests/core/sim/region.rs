@@ -183,7 +183,9 @@ impl SmallRegion {
     /// All alarms are there and OK.
     pub fn restore_alarms(&mut self, now: Timestamp) {
         for name in ["a-5xx", "b-5xx", "latency"] {
-            let fresh = SimAlarm { state: AlarmState::Ok, changed_at: now, entered: Vec::new() };
+            // As one that is made anew begins.
+            let fresh =
+                SimAlarm { state: AlarmState::InsufficientData, changed_at: now, entered: Vec::new() };
             self.alarms.entry(name.to_owned()).or_insert(fresh);
             self.set_alarm(now, name, AlarmState::Ok);
         }
@@ -443,8 +445,7 @@ impl SmallRegion {
             Need::LoadBalancer => extra.load_balancer = Some(Seen::Known(self.load_balancer(now))),
             Need::AlarmHistory(name, since) => {
                 let entered = self.alarms.get(name).map(|alarm| alarm.entered.clone()).unwrap_or_default();
-                let states =
-                    entered.into_iter().filter(|(at, _)| at > since).map(|(_, state)| state).collect();
+                let states = entered.into_iter().filter(|(at, _)| at > since).collect();
                 extra.alarm_history.insert(name.clone(), Seen::Known(states));
             }
             Need::LastStop(arn, _) => {

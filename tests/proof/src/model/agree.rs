@@ -343,10 +343,19 @@ impl Pair {
                 set.revision.family = "web".to_owned();
             }
         }
+        let change_here = |at: Timestamp| {
+            let rank = self.flips.iter().position(|flip| *flip == at)?;
+            Some(nth_change(rank))
+        };
         for alarm in seen.alarms.values_mut() {
             let Seen::Known(alarm) = alarm else { continue };
-            let rank = self.flips.iter().position(|at| Some(*at) == alarm.transitioned_at);
-            alarm.transitioned_at = rank.map(nth_change);
+            alarm.transitioned_at = alarm.transitioned_at.and_then(change_here);
+        }
+        for history in seen.extra.alarm_history.values_mut() {
+            let Seen::Known(entered) = history else { continue };
+            for (at, _) in entered {
+                *at = change_here(*at).unwrap_or(*at);
+            }
         }
         let rename = |read: &mut LoadBalancer| {
             read.actions.retain(|action| !action.groups.is_empty());

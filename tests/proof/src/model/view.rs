@@ -135,7 +135,10 @@ impl View {
             Need::LoadBalancer => extra.load_balancer = Some(Seen::Known(self.load_balancer(plan))),
             Need::AlarmHistory(name, since) => {
                 let changes = (1..=self.flips).filter(|flip| changed_at(*flip) > *since);
-                let state = |flip: u8| if flip % 2 == 1 { AlarmState::Alarm } else { AlarmState::Ok };
+                let state = |flip: u8| {
+                    let state = if flip % 2 == 1 { AlarmState::Alarm } else { AlarmState::Ok };
+                    (changed_at(flip), state)
+                };
                 extra.alarm_history.insert(name.clone(), Seen::Known(changes.map(state).collect()));
             }
             Need::LastStop(..) => {}
