@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 use super::pass::{Pass, unread};
 use super::preflight::{Finding, Ground, examine};
 use super::{Asked, Next, Wait, WaitingOn};
-use crate::model::facts::{Candidate, Doubt, Pending, Progress, Release, ReleaseId, ReleaseKind, Version};
+use crate::model::facts::{
+    Candidate, Doubt, Facts, Pending, Progress, Release, ReleaseId, ReleaseKind, Version,
+};
 use crate::model::observed::Preflight;
 use crate::model::{Need, Plan, Revision, Seen};
 use crate::records::check::{Refusal, RefusalCode};
@@ -196,10 +198,11 @@ fn begin(
     }
     let names: BTreeSet<&String> = plan.spec.alarms.iter().map(|alarm| &alarm.name).collect();
     pass.facts.alarm_marks.retain(|name, _| names.contains(name));
-    let routes: BTreeSet<&String> = plan.routes().map(|route| &route.name).collect();
-    pass.facts.acknowledged.retain(|name, _| routes.contains(name));
+    keep_own_writes(&mut pass.facts, &plan);
     if kind == ReleaseKind::First {
+        // Nothing serves: weights lie where they lie, whatever was written for a version that is gone.
         pass.facts.stable = None;
+        pass.facts.acknowledged.clear();
     }
     pass.facts.release = Some(Release {
         id,
@@ -218,6 +221,21 @@ fn begin(
     });
     pass.facts.plan = Some(plan);
     pass.facts.pending = None;
+}
+
+/// What was written last counts for the rule or listener that it was written to; a route of the same name may be
+/// another one by now.
+fn keep_own_writes(facts: &mut Facts, plan: &Plan) {
+    let same = |name: &String| {
+        let owner = |plan: &Plan| {
+            let route = plan.routes().find(|route| route.name == *name)?;
+            route.rule.as_ref().or(route.listener_default.as_ref()).cloned()
+        };
+        let before = facts.plan.as_ref().and_then(owner);
+        before.is_some() && before == owner(plan)
+    };
+    facts.acknowledged.retain(|name, _| same(name));
+    facts.late.retain(|write| same(&write.route));
 }
 
 fn standing_candidate(version: &Version) -> Candidate {
