@@ -1,11 +1,14 @@
 //! Many commands, and commands that meet each other.
 
 use pointsman_core::decide::Wish;
+use pointsman_core::decide::response::{Class, Phase, Work};
 use pointsman_core::model::facts::COMMANDS_KEPT;
 use pointsman_core::model::observed::AlarmState;
+use pointsman_core::records::Span;
 use pointsman_core::records::command::Verb;
 use pointsman_core::records::status::Outcome;
 
+use crate::sim::trouble::{Injection, What};
 use crate::sim::{Fault, Sim};
 
 /// More commands than are remembered, each refused: they mean a release that never was.
@@ -68,4 +71,50 @@ fn ids_out_of_order_are_all_taken_while_they_are_remembered() {
     sim.pass(Fault::None);
     assert_eq!(sim.facts().commands_done.len(), COMMANDS_KEPT);
     assert_eq!(sim.facts().commands_done[0], sim.wishes[0].id);
+}
+
+/// Version 2 has succeeded, version 1 is kept, and PRIMARY cannot be moved, which is tried before anything else.
+fn retaining_with_an_open_primary() -> Sim {
+    let mut sim = Sim::serving(|spec| spec.retention = Span::from_mins(60));
+    for phase in Phase::ALL {
+        let what = What::Work(Work::SetPrimary, Class::Unknown, false);
+        sim.injections.push(Injection::new(phase, what, u32::MAX));
+    }
+    sim.ask(2);
+    sim.run_until(|sim| !sim.ended.is_empty(), 400);
+    sim
+}
+
+#[test]
+fn a_rollback_does_not_take_the_place_of_a_newer_request_that_waits() {
+    let mut sim = retaining_with_an_open_primary();
+    sim.ask_as(3, Some("newer"));
+    sim.run_until(|sim| sim.facts().pending.is_some(), 5);
+    sim.command(Verb::Rollback, "checkout-2.1", None);
+    sim.pass(Fault::None);
+    assert!(sim.facts().answers.last().is_some_and(|answer| !answer.done), "{:?}", sim.facts().answers);
+    assert_eq!((sim.facts().generation, sim.facts().attempt), (3, 1));
+    // That one is given up; then the way is free.
+    sim.command(Verb::Abort, "checkout-3.1", None);
+    sim.pass(Fault::None);
+    sim.command(Verb::Rollback, "checkout-3.1", None);
+    sim.pass(Fault::None);
+    sim.injections.clear();
+    sim.run_until(|sim| sim.ended.len() == 3, 400);
+    let ends: Vec<_> = sim.ended.iter().map(|end| (end.release.to_string(), end.outcome)).collect();
+    let (newer, back) = (("3.1", Outcome::Failed), ("3.2", Outcome::Succeeded));
+    assert_eq!(ends[1..], [newer, back].map(|(release, outcome)| (release.to_owned(), outcome)));
+    assert_eq!(sim.facts().stable.as_ref().map(|stable| stable.revision.number), Some(1));
+    assert_eq!(sim.violations, Vec::<String>::new());
+}
+
+#[test]
+fn a_second_rollback_before_the_first_has_started_changes_nothing() {
+    let mut sim = retaining_with_an_open_primary();
+    sim.command(Verb::Rollback, "checkout-2.1", None);
+    sim.run_until(|sim| sim.facts().pending.is_some(), 5);
+    sim.command(Verb::Rollback, "checkout-2.1", None);
+    sim.pass(Fault::None);
+    assert!(sim.facts().answers.last().is_some_and(|answer| !answer.done), "{:?}", sim.facts().answers);
+    assert_eq!((sim.facts().attempt, sim.ended.len()), (2, 1));
 }

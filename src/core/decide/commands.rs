@@ -137,6 +137,14 @@ fn rollback(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String
     if pass.facts.asked.is_none() {
         return Err("there is no record: write a release of the earlier revision".to_owned());
     }
+    // It would take the place of that request and go by its name, and whoever waits for it be told of this one.
+    if let Some(pending) = &pass.facts.pending {
+        return Err(if pending.return_to_retained {
+            "it is about to return to the retained version already".to_owned()
+        } else {
+            "a newer request waits to start: abort that one first".to_owned()
+        });
+    }
     if pass.facts.retained.is_none() {
         return Err("no earlier version is kept any more: write a release of its revision".to_owned());
     }
