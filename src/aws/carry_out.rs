@@ -166,6 +166,7 @@ impl Inner {
                 Weights::NotOurPair(what) => {
                     Answer::Unknown { message: format!("the answer to the weight write {what}") }
                 }
+                Weights::Gone => Answer::Unknown { message: "the answer names no rule".to_owned() },
             },
             Err(error) => error.answer(owner.mutation()),
         }

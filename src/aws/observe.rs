@@ -54,7 +54,7 @@ impl Inner {
             Some(Some(Seen::Known(Some(actions)))) => {
                 Seen::Known(forward::weights(actions, &plan.spec.target_groups))
             }
-            Some(Some(Seen::Known(None))) => Seen::Known(Weights::NotOurPair("it does not exist".to_owned())),
+            Some(Some(Seen::Known(None))) => Seen::Known(Weights::Gone),
             Some(Some(Seen::Unknown(why))) => Seen::Unknown(why.clone()),
             Some(None) => Seen::Unknown("it was not read".to_owned()),
             None => Seen::Known(Weights::NotOurPair("the route names neither rule nor listener".to_owned())),

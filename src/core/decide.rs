@@ -25,6 +25,7 @@ mod evidence;
 pub mod explain;
 mod foreign;
 mod forward;
+mod gone;
 mod housekeeping;
 mod latch;
 mod outstanding;
@@ -176,6 +177,7 @@ pub fn decide(input: &Input<'_>) -> Decision {
 
 fn ladder(pass: &mut Pass<'_>) -> Next {
     housekeeping::begin_pass(pass);
+    gone::note(pass);
     let commanded = commands::take(pass);
     let noticed = request::observe(pass);
     let watch = latch::watch(pass);

@@ -2,7 +2,8 @@
 //! through the phases in which the answer differs.
 //!
 //! `decide_stories.rs` tells those of weights and alarms in a bake, of outages and of a falling desiredCount;
-//! `lost_versions.rs` those of a version that is gone; `refusals.rs` what a request meets afterwards.
+//! `lost_versions.rs` those of a version that is gone, `gone_routes.rs` those of a deleted rule; `refusals.rs` what a
+//! request meets afterwards.
 
 use pointsman_core::decide::Next;
 use pointsman_core::decide::response::{Class, Phase, Work};
@@ -115,7 +116,7 @@ fn swapped(seen: &mut Observed) {
     seen.routes.insert("public".to_owned(), Seen::Known(Weights::NotOurPair("another group".to_owned())));
 }
 
-/// The rule is gone or forwards elsewhere: nothing of it can be written.
+/// The rule forwards elsewhere: nothing of it can be written.
 fn lose_the_route(sim: &mut Sim) {
     sim.hand = Some(swapped);
     let refused = Class::Refused(RefusalClass::Permanent);
@@ -126,7 +127,7 @@ fn lose_the_route(sim: &mut Sim) {
 }
 
 #[test]
-fn a_rule_that_forwards_elsewhere_or_is_gone_is_never_rewritten() {
+fn a_rule_that_forwards_elsewhere_is_never_rewritten() {
     for phase in [Phase::Preparing, Phase::Baking, Phase::Retaining, Phase::Idle] {
         let mut sim = at(phase);
         lose_the_route(&mut sim);

@@ -112,6 +112,18 @@ fn a_newer_request_ends_a_release_that_has_nothing_to_go_back_to_and_is_carried_
     assert_eq!(sim.region.task_sets().len(), 1);
 }
 
+#[test]
+fn the_lost_version_asked_for_once_more_is_made_anew() {
+    let mut sim = nothing_to_go_back_to();
+    sim.ask_as(1, Some("once more"));
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Ok);
+    sim.run_until(|sim| sim.ended.len() == 2, 400);
+    let ends: Vec<Outcome> = sim.ended.iter().map(|ended| ended.outcome).collect();
+    assert_eq!(ends, [Outcome::Failed, Outcome::Succeeded]);
+    assert_eq!(sim.durable.stable.as_ref().map(|stable| stable.revision.number), Some(1));
+    assert_eq!(sim.violations, Vec::<String>::new());
+}
+
 /// Version 2 serves, and the daemon's memory is that of a time before.
 fn with_an_older_memory(retention: Span, suspend: bool) -> Sim {
     let mut sim = Sim::serving(|spec| spec.retention = retention);

@@ -4,6 +4,7 @@
 mod commands;
 mod decide_properties;
 mod decide_stories;
+mod gone_routes;
 mod hands;
 mod history;
 mod isolation;

@@ -280,6 +280,21 @@ impl Sim {
         self.region.write_weights(self.now, "public", a, b);
     }
 
+    /// Somebody deletes the production rule.
+    pub fn delete_rule_by_hand(&mut self) {
+        self.foreign_hand = true;
+        self.last_next = None;
+        self.region.delete_production_rule(self.now);
+    }
+
+    /// Somebody makes it anew and writes its ARN into the record.
+    pub fn remake_rule_by_hand(&mut self, a: u32, b: u32) {
+        let rule = self.region.make_production_rule(self.now, a, b);
+        if let Asked::Valid { spec, .. } = &mut self.service {
+            spec.routes.production[0].rule = Some(serde_json::from_value(rule.into()).expect("an ARN"));
+        }
+    }
+
     pub fn is_settled(&self) -> bool {
         matches!(self.last_next, Some(Next::Settled)) && self.late.is_empty()
     }

@@ -255,7 +255,7 @@ async fn absence_is_known(mut bench: Bench) {
     let rule = bench.plan.spec.routes.production[0].rule.clone().unwrap();
     bench.clients.elb.delete_rule().rule_arn(rule.to_string()).send().await.unwrap();
     let gone = bench.weights("public").await;
-    assert!(matches!(gone, Weights::NotOurPair(_)), "{gone:?}");
+    assert_eq!(gone, Weights::Gone);
     let (route, shares) = ("public".to_owned(), Shares { a: 100, b: 0 });
     let write = bench.send(Effect::SetWeights { route, shares, expect: None }).await;
     assert!(matches!(write, Answer::Refused { class: RefusalClass::Permanent, .. }), "{write:?}");

@@ -161,7 +161,7 @@ async fn one_missing_rule_blinds_nobody_and_is_asked_alone_from_then_on() {
     for expected in [7, 2, 2] {
         for (n, seen) in (1..).zip(join_all((1..=10).map(|n| look(&cloud, n))).await) {
             let public = seen.routes["public"].known().unwrap();
-            assert_eq!(matches!(public, Weights::NotOurPair(_)), n == 7, "{n}");
+            assert_eq!(matches!(public, Weights::Gone), n == 7, "{n}");
         }
         assert_eq!(answer.num_calls() - calls, expected);
         calls = answer.num_calls();

@@ -111,7 +111,7 @@ impl<'a> View<'a> {
     fn live(&self, route: &str) -> Option<Shares> {
         match self.input.observed.routes.get(route)?.known()? {
             Weights::Pair(shares) => Some(*shares),
-            Weights::NotOurPair(_) => None,
+            Weights::NotOurPair(_) | Weights::Gone => None,
         }
     }
 
@@ -301,7 +301,7 @@ impl<'a> View<'a> {
                 Some(status::Traffic { route: name, test, a, b, verified, read_at: self.input.now })
             }
             // Whatever it showed before, it no longer does: the condition InSync says what is there.
-            Some(Seen::Known(Weights::NotOurPair(_))) => None,
+            Some(Seen::Known(Weights::NotOurPair(_) | Weights::Gone)) => None,
             Some(Seen::Unknown(_)) | None => {
                 let seen_last = self.previous?.status.traffic.iter().find(|seen| seen.route == name)?;
                 Some(status::Traffic { verified: false, ..seen_last.clone() })

@@ -186,7 +186,8 @@ fn quarantine_lost(pass: &mut Pass<'_>, lost: &Version) {
 
 fn has_everything(pass: &Pass<'_>, group: Group) -> bool {
     let target = Pass::all_to(group);
-    pass.production().iter().all(|route| pass.live(route).is_some_and(|live| live.same_ratio(target)))
+    let stands = |route: &str| pass.live(route).is_some_and(|live| live.same_ratio(target));
+    pass.production().iter().all(|route| super::gone::is_gone(pass, route) || stands(route))
 }
 
 /// A deleted `ManagedService` keeps its claims until everything of it is gone. A request that has not started is
@@ -277,6 +278,9 @@ fn barrier(pass: &mut Pass<'_>, job: &Cleanup) -> Option<Next> {
     let mut routes = pass.production();
     routes.extend(pass.test_route());
     for route in routes {
+        if super::gone::is_gone(pass, &route) {
+            continue;
+        }
         let outstanding = pass.route_outstanding(&route);
         let live = pass.live(&route);
         let written = pass.facts.acknowledged.get(&route).copied();

@@ -47,7 +47,7 @@ pub(super) fn repeat(pass: &mut Pass<'_>) -> Option<Next> {
     all.into_iter().find_map(|(resource, entry)| match resource {
         Resource::NewTaskSet(external_id) => creation(pass, &external_id, &entry),
         Resource::Route(route) => weights(pass, &route, &entry.effect),
-        Resource::Primary => primary(pass, entry.effect),
+        Resource::Primary => primary(pass, &entry),
         Resource::TaskSet(_) => scale(pass, entry.effect),
     })
 }
@@ -94,28 +94,36 @@ fn weights(pass: &mut Pass<'_>, route: &str, effect: &Effect) -> Option<Next> {
     Some(pass.set_weights(route, shares, None, false))
 }
 
-fn primary(pass: &mut Pass<'_>, effect: Effect) -> Option<Next> {
-    let Effect::SetPrimary { task_set } = &effect else { return None };
-    // A set that is gone is never PRIMARY, whichever request for it is still on its way.
-    if is_gone(pass, task_set) {
-        pass.facts.outstanding.remove(&Resource::Primary);
-        return Some(Next::Again);
-    }
+fn primary(pass: &mut Pass<'_>, entry: &Outstanding) -> Option<Next> {
     // PRIMARY is a label: past its deadline the release succeeds without it (`forward::complete`).
     let completing = pass.release().is_some_and(|release| release.progress.stage == Stage::Completing);
     if completing && pass.stage_left() == Some(Span::ZERO) {
         return None;
     }
-    if pass.release().is_some() {
-        return Some(pass.act(effect, false));
-    }
+    let Effect::SetPrimary { task_set: announced } = &entry.effect else { return None };
+    pass.service()?;
     let stable = pass.facts.stable.as_ref().map(|stable| stable.task_set.clone());
-    let task_set = stable.filter(|task_set| !is_gone(pass, task_set))?;
-    Some(pass.act(Effect::SetPrimary { task_set }, false))
-}
-
-fn is_gone(pass: &Pass<'_>, task_set: &str) -> bool {
-    pass.service().is_some() && pass.task_set(task_set).is_none()
+    let wanted = match pass.release() {
+        Some(release) => {
+            [release.candidate.task_set.clone(), stable].into_iter().flatten().find(|set| set == announced)
+        }
+        None => stable,
+    };
+    if let Some(task_set) = wanted.filter(|set| pass.task_set(set).is_some()) {
+        return Some(pass.act(Effect::SetPrimary { task_set }, false));
+    }
+    // Nobody is to become PRIMARY. While the announced set is there it may yet, which moves no traffic and holds nobody
+    // up; once it is gone nothing can come of it.
+    if pass.task_set(announced).is_some() {
+        return None;
+    }
+    let entry = pass.facts.outstanding.get_mut(&Resource::Primary)?;
+    if entry.looked < LOOKS {
+        entry.looked += 1;
+        return Some(Next::Look(BTreeSet::new()));
+    }
+    pass.facts.outstanding.remove(&Resource::Primary);
+    Some(Next::Again)
 }
 
 /// Scaling is repeated for a candidate; a deletion is repeated by its clean-up, after fresh reads.

@@ -94,7 +94,7 @@ impl<'a> Pass<'a> {
     pub(super) fn live(&self, route: &str) -> Option<Shares> {
         match self.input.observed.routes.get(route)?.known()? {
             Weights::Pair(shares) => Some(*shares),
-            Weights::NotOurPair(_) => None,
+            Weights::NotOurPair(_) | Weights::Gone => None,
         }
     }
 
@@ -103,6 +103,7 @@ impl<'a> Pass<'a> {
         match self.input.observed.routes.get(route)?.known()? {
             Weights::Pair(_) => None,
             Weights::NotOurPair(what) => Some(what),
+            Weights::Gone => Some("nothing: it does not exist"),
         }
     }
 

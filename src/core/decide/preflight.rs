@@ -325,6 +325,7 @@ fn live_weights(q: &Question<'_>) -> Verdict<Before> {
                 let what = match seen {
                     Some(Seen::Unknown(why)) => why.clone(),
                     Some(Seen::Known(Weights::NotOurPair(what))) => what.clone(),
+                    Some(Seen::Known(Weights::Gone)) => "it does not exist".to_owned(),
                     Some(Seen::Known(Weights::Pair(_))) | None => "not read yet".to_owned(),
                 };
                 let what = format!("route {}: {what}", route.name);

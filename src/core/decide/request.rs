@@ -3,7 +3,7 @@
 
 use super::pass::Pass;
 use super::{Asked, Next, WaitingOn};
-use crate::model::facts::{Ended, Facts, Identity, LatchCause, Pending, Release, ReleaseKind};
+use crate::model::facts::{Ended, Facts, Identity, LatchCause, Pending, Release, ReleaseKind, Version};
 use crate::model::{Plan, Revision};
 use crate::records::check::{Refusal, RefusalCode};
 use crate::records::desired_release::DesiredReleaseSpec;
@@ -154,6 +154,15 @@ fn accept(pass: &mut Pass<'_>, identity: Identity, revision: &Revision) {
 fn already_serving(pass: &mut Pass<'_>, identity: Identity, revision: &Revision) {
     let message = format!("{revision} already serves");
     pass.end_request(identity, Outcome::Succeeded, "AlreadyServing", message);
+}
+
+/// A request for the version that served, made while it served, needs a release of its own when that version is gone.
+pub(super) fn ask_anew(pass: &mut Pass<'_>, lost: &Version) {
+    let asked = pass.facts.asked.as_ref().and_then(|asked| asked.task_definition.parse::<Revision>().ok());
+    if pass.facts.follows && asked.is_some_and(|revision| revision == lost.revision) {
+        pass.facts.follows = false;
+        pass.facts.pending = Some(Pending::default());
+    }
 }
 
 /// Ends the request that followed this release, which has just ended: every request has an outcome (`semantics` 4.3).

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::{Decision, Input, Next, Wait, WaitingOn};
 use crate::model::facts::{Cleanup, Facts, Release, ReleaseId, ReleaseKind, Stage};
-use crate::model::observed::AlarmState;
+use crate::model::observed::{AlarmState, Weights};
 use crate::model::{Effect, Plan, Resource, Revision, Seen};
 use crate::records::managed_service::{AlarmRef, Watches};
 use crate::records::status::Outcome;
@@ -213,7 +213,10 @@ fn cannot_change(input: &Input<'_>, resource: &Resource) -> bool {
             Some(Effect::SetPrimary { task_set }) => gone(task_set),
             Some(_) | None => false,
         },
-        Resource::Route(_) => false,
+        // AWS does not know it any more.
+        Resource::Route(route) => {
+            matches!(input.observed.routes.get(route), Some(Seen::Known(Weights::Gone)))
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! (`semantics` 4.2). One guard: if the recorded stable set is *known* to be unable to answer, weights stay.
 
 use super::pass::{Pass, remember};
-use super::{Next, WaitingOn};
+use super::{Next, WaitingOn, gone};
 use crate::model::Resource;
 use crate::model::facts::{
     Cleanup, Halt, HaltReason, Latch, LatchCause, Quarantined, Release, ReleaseKind, Stage, Version,
@@ -46,6 +46,9 @@ fn open_routes(pass: &Pass<'_>, stable: &Version, exposed: bool) -> Vec<Open> {
     let target = Pass::all_to(stable.group);
     let mut open = Vec::new();
     for route in pass.production() {
+        if gone::is_gone(pass, &route) {
+            continue;
+        }
         let written = pass.facts.acknowledged.get(&route).map(|write| write.shares);
         let written_back = written.is_some_and(|shares| shares.same_ratio(target));
         let outstanding = pass.route_outstanding(&route);
@@ -100,6 +103,9 @@ fn without_target(pass: &mut Pass<'_>, stable: &Version, latch: &Latch) -> Next 
     if let Some(next) = super::repair::stable_lost(pass) {
         return next;
     }
+    if pass.stable_is_gone() {
+        super::request::ask_anew(pass, stable);
+    }
     let candidate = pass.release().and_then(|release| release.candidate.version());
     let runs = candidate.filter(|candidate| !pass.known_gone(candidate));
     // The latch is durable before anything follows from it.
@@ -144,7 +150,9 @@ fn pause_after_trouble(pass: &mut Pass<'_>, next: &Open, tried: u32) -> Option<N
 }
 
 fn look_again(pass: &Pass<'_>, open: &[Open]) -> Next {
-    let foreign = open.iter().find_map(|route| Some((&route.route, pass.not_our_pair(&route.route)?)));
+    // One that AWS does not know is looked at until that is certain, and closed then.
+    let mut others = open.iter().filter(|route| !gone::is_absent(pass, &route.route));
+    let foreign = others.find_map(|route| Some((&route.route, pass.not_our_pair(&route.route)?)));
     match foreign {
         Some((route, what)) => Next::Halted(Halt {
             reason: HaltReason::StateContradicts,
@@ -172,7 +180,8 @@ fn end_back(pass: &mut Pass<'_>, latch: &Latch, exposed: bool) -> Next {
             }
         }
     };
-    let Some(release) = pass.end_release(outcome, cause_name(latch.cause), latch.detail.clone()) else {
+    let message = gone::told(pass, &latch.detail);
+    let Some(release) = pass.end_release(outcome, cause_name(latch.cause), message) else {
         return Next::Again;
     };
     quarantine(pass, &release, latch);

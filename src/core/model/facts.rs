@@ -57,6 +57,8 @@ pub struct Facts {
     pub trouble: Option<Trouble>,
     /// The last acknowledged write of each route, by name.
     pub acknowledged: BTreeMap<String, Acknowledged>,
+    /// Routes whose rule or listener AWS did not know in the last observations.
+    pub absent: BTreeMap<String, Absent>,
     /// Weight writes that may still land after a later one; the last [`KEPT`].
     pub late: Vec<LateWrite>,
     /// Time watched since a call of any kind whose outcome nobody knew was last followed by another on its resource, or
@@ -83,6 +85,16 @@ pub struct Facts {
     pub last: Option<Ended>,
     /// The epoch that wrote last.
     pub epoch: u64,
+}
+
+/// How surely a route is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Absent {
+    /// Consecutive observations without it.
+    pub reads: u8,
+    /// Time watched since the first of them.
+    pub watched: Span,
 }
 
 /// What makes a request a request (`semantics` 1.5): metadata never counts.
@@ -561,6 +573,7 @@ impl Facts {
             write.age = Span::ZERO;
         }
         still.overtaken = still.overtaken.map(|_| Span::ZERO);
+        still.absent.clear();
         still.drift.window = Span::ZERO;
         still.drift.outage_reads = 0;
         still.drift.idle_reads = 0;

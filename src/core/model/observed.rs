@@ -116,8 +116,10 @@ pub enum TaskSetStatus {
 pub enum Weights {
     /// It forwards to exactly our two groups.
     Pair(Shares),
-    /// It does not: the rule is gone, or forwards elsewhere. The text says what is there.
+    /// It does not. The text says what is there.
     NotOurPair(String),
+    /// AWS does not know the rule or the listener.
+    Gone,
 }
 
 /// An alarm's state.

@@ -303,6 +303,32 @@ impl SmallRegion {
         region.create_rule(now, input).expect("creates").rule_arn
     }
 
+    /// Whether the rule that a record names is there.
+    fn stands(&self, route: &Route) -> bool {
+        let Some(rule) = &route.rule else { return false };
+        self.region.borrow_mut().describe_rules(start(), None, &[rule.as_str().to_owned()]).is_ok()
+    }
+
+    /// Somebody deletes the production rule.
+    pub fn delete_production_rule(&mut self, now: Timestamp) {
+        let rule = self.public.clone();
+        self.region.get_mut().delete_rule(now, &rule).expect("deletes");
+    }
+
+    /// Somebody makes a production rule; AWS gives it an ARN of its own.
+    pub fn make_production_rule(&mut self, now: Timestamp, a: u32, b: u32) -> String {
+        let groups = [(self.groups[&Group::A].as_str(), a), (self.groups[&Group::B].as_str(), b)];
+        let input = elb::CreateRule {
+            listener_arn: self.listener.clone(),
+            conditions: vec![elb::RuleCondition::path("/*")],
+            priority: Some(10),
+            actions: vec![elb::Action::forward(&groups)],
+            ..Default::default()
+        };
+        self.public = self.region.get_mut().create_rule(now, input).expect("creates").rule_arn;
+        self.public.clone()
+    }
+
     /// Somebody deregisters a task definition.
     pub fn deregister(&mut self, now: Timestamp, revision: u32) {
         let name = format!("checkout:{revision}");
@@ -367,6 +393,9 @@ impl SmallRegion {
     }
 
     fn weights(&self, route: &Route) -> Seen<Weights> {
+        if !self.stands(route) {
+            return Seen::Known(Weights::Gone);
+        }
         match self.weights_of(&route.name) {
             Some(shares) => Seen::Known(Weights::Pair(shares)),
             None => Seen::Known(Weights::NotOurPair("something else".to_owned())),
@@ -538,7 +567,8 @@ impl SmallRegion {
         };
         match effect {
             Effect::SetWeights { route, shares, .. } => {
-                if self.write_weights(now, route, shares.a, shares.b) {
+                let stands = plan.routes().any(|known| known.name == *route && self.stands(known));
+                if stands && self.write_weights(now, route, shares.a, shares.b) {
                     Answer::Acknowledged(Acknowledgement::Echo(*shares))
                 } else {
                     Answer::Refused { class: RefusalClass::Permanent, message: "no such rule".to_owned() }

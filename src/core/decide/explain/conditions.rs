@@ -191,6 +191,7 @@ fn in_sync(view: &View<'_>) -> Said {
                 }
             }
             Some(Seen::Known(Weights::NotOurPair(what))) => differ.push(format!("{name}: {}", plain(what))),
+            Some(Seen::Known(Weights::Gone)) => differ.push(format!("{name}: it does not exist")),
             Some(Seen::Unknown(why)) => unread.push(format!("{name} ({})", plain(why))),
             None => unread.push(format!("{name} (not read yet)")),
         }

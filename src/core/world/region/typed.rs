@@ -222,6 +222,11 @@ impl Region {
         self.on_elb(now, |elb, around| elb.modify_rule(input, around))
     }
 
+    /// `DeleteRule`.
+    pub fn delete_rule(&mut self, now: Timestamp, arn: &str) -> Result<(), ApiError> {
+        self.on_elb(now, |elb, around| elb.delete_rule(arn, around))
+    }
+
     /// `RegisterTargets`.
     pub fn register_targets(
         &mut self,

@@ -204,6 +204,11 @@ pub(in crate::store) fn full(size: &Longest) -> Facts {
             idle_reads: 1,
         },
         halted: Some(Halt { reason: HaltReason::DriftFight, detail: "d".repeat(512) }),
+        follows: true,
+        absent: routes
+            .iter()
+            .map(|route| (route.clone(), Absent { reads: u8::MAX, watched: Span::from_mins(15) }))
+            .collect(),
         late: routes
             .iter()
             .cycle()

@@ -276,7 +276,7 @@ impl World {
 pub fn shares(routes: &BTreeMap<String, Seen<Weights>>) -> BTreeMap<String, pointsman_core::model::Shares> {
     let known = routes.iter().filter_map(|(name, seen)| match seen {
         Seen::Known(Weights::Pair(live)) => Some((name.clone(), *live)),
-        Seen::Known(Weights::NotOurPair(_)) | Seen::Unknown(_) => None,
+        Seen::Known(Weights::NotOurPair(_) | Weights::Gone) | Seen::Unknown(_) => None,
     });
     known.collect()
 }

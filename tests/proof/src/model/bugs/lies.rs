@@ -31,7 +31,7 @@ fn show(observed: &mut Observed, route: &str, shares: Shares) {
 fn live(input: &Input<'_>, route: &str) -> Option<Shares> {
     match input.observed.routes.get(route)?.known()? {
         Weights::Pair(shares) => Some(*shares),
-        Weights::NotOurPair(_) => None,
+        Weights::NotOurPair(_) | Weights::Gone => None,
     }
 }
 
