@@ -198,7 +198,9 @@ fn reading_of(plan: &Plan, need: &Need, extra: &Extra) -> Reading {
             _ => Reading::Failed(Op::Balancer),
         },
         Need::AlarmHistory(name, _) => match extra.alarm_history.get(name) {
-            Some(Seen::Known(states)) => Reading::History(name.clone(), states.clone()),
+            Some(Seen::Known(states)) => {
+                Reading::History(name.clone(), states.iter().map(|(_, state)| *state).collect())
+            }
             _ => Reading::Failed(Op::History),
         },
         Need::Preflight(_) => Reading::Other(Op::Preflight),
