@@ -10,6 +10,7 @@ mod history;
 mod isolation;
 mod late_writes;
 mod lost_versions;
+
 mod outcomes;
 mod pinned;
 mod rare;

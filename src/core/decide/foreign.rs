@@ -16,7 +16,7 @@ use crate::model::facts::{Facts, KEPT, LatchCause, LateWrite};
 use crate::records::Span;
 
 /// This many consecutive observations, and the propagation wait, before weights that differ from ours are believed.
-const READS: u8 = 3;
+pub(super) const READS: u8 = 3;
 
 /// The first production route that shows other weights than ours while no write of it is open: its name, what it
 /// shows, what we wrote.
