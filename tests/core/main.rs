@@ -10,7 +10,6 @@ mod history;
 mod isolation;
 mod late_writes;
 mod lost_versions;
-
 mod outcomes;
 mod pinned;
 mod rare;

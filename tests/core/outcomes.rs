@@ -1,7 +1,8 @@
 //! Every request gets exactly one outcome, also one that needs no release of its own.
 
 use pointsman_core::decide::Asked;
-use pointsman_core::model::observed::AlarmState;
+use pointsman_core::model::observed::{AlarmState, Targets};
+use pointsman_core::records::Span;
 use pointsman_core::records::status::Outcome;
 
 use crate::sim::{Fault, Sim};
@@ -92,4 +93,29 @@ fn a_request_that_shares_a_release_ends_once_when_its_record_is_deleted() {
             (Some("one"), Outcome::RolledBack, "RecordDeleted")
         ]
     );
+}
+
+/// The version that served is gone, so that the next release is a first one, and somebody has moved the weights.
+#[test]
+fn a_first_release_goes_by_the_weights_it_finds_and_not_by_those_written_for_a_version_that_is_gone() {
+    let mut sim = Sim::serving(|spec| spec.retention = Span::ZERO);
+    sim.ask(2);
+    finish(&mut sim);
+    sim.hand = Some(|seen| {
+        if let pointsman_core::model::Seen::Known(service) = &mut seen.service {
+            service.task_sets.retain(|set| set.revision.number != 2);
+        }
+    });
+    // Its targets went with it.
+    sim.twist = Some(|seen| {
+        if let Some(pointsman_core::model::Seen::Known(preflight)) = &mut seen.extra.preflight {
+            preflight.targets.values_mut().for_each(|targets| *targets = Targets::default());
+        }
+    });
+    // Away from where version 2 was.
+    sim.move_by_hand(1, 0);
+    sim.ended.clear();
+    sim.ask(3);
+    sim.run_until(|sim| !sim.ended.is_empty(), 400);
+    assert_eq!(sim.ended[0].outcome, Outcome::Succeeded, "{:?}", sim.ended);
 }
