@@ -74,8 +74,10 @@ struct Inner {
     clients: Clients,
     operation: Span,
     limiter: Limiter,
+    clock: Arc<dyn Clock>,
     ecs: ecs::Ecs,
     elb: elb::Elb,
+    kept: elb::kept::Kept,
     services: Batcher<ecs::Services>,
     rules: Batcher<elb::Rules>,
     listeners: Batcher<elb::Listeners>,
@@ -85,7 +87,7 @@ struct Inner {
 impl AwsCloud {
     /// Adapters over these clients. `clock` feeds the request budget. Needs a tokio runtime when used.
     pub fn new(clients: Clients, settings: &Settings, clock: Arc<dyn Clock>) -> Self {
-        let limiter = Limiter::new(&settings.rates, clock);
+        let limiter = Limiter::new(&settings.rates, Arc::clone(&clock));
         let elb = elb::Elb { client: clients.elb.clone(), limiter: limiter.clone() };
         let services = ecs::Services { client: clients.ecs.clone(), limiter: limiter.clone() };
         let alarms = cloudwatch::Alarms { client: clients.cloudwatch.clone(), limiter: limiter.clone() };
@@ -96,6 +98,8 @@ impl AwsCloud {
             listeners: Batcher::new(elb::Listeners(elb.clone()), settings.window),
             alarms: Batcher::new(alarms, settings.window),
             elb,
+            kept: elb::kept::Kept::default(),
+            clock,
             operation: settings.operation,
             clients,
             limiter,

@@ -331,6 +331,16 @@ impl Limiter {
         Err(CallError::budget(operation))
     }
 
+    /// Like [`turn`](Self::turn), without waiting.
+    pub fn turn_now(
+        &self,
+        operation: &'static str,
+        family: Family,
+        urgency: Urgency,
+    ) -> Result<(), CallError> {
+        self.take(operation, family, urgency).map_err(|_| CallError::budget(operation))
+    }
+
     fn take(&self, operation: &'static str, family: Family, urgency: Urgency) -> Result<(), u64> {
         let now_ms = self.clock.monotonic_ms();
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);

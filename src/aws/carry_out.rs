@@ -1,9 +1,13 @@
 //! Carries out one effect: at most one mutating call, sent only while the lease is held.
 
+use std::sync::Arc;
+
+use aws_sdk_elasticloadbalancingv2::types;
+
 use super::Inner;
 use super::budget::{Family, Urgency};
 use super::ecs::NewTaskSet;
-use super::elb::{Owner, forward};
+use super::elb::{self, Owner, forward};
 use super::error::CallError;
 use super::lease_gate::LeaseGate;
 use crate::model::effect::{RefusalClass, WayBack};
@@ -149,7 +153,13 @@ impl Inner {
         gate: &LeaseGate,
     ) -> Answer {
         let groups = &plan.spec.target_groups;
-        let actions = match self.elb.actions(owner, urgency).await {
+        // Whoever expects certain weights must see the live ones; whoever goes back can do without.
+        let kept = (urgency == Urgency::Rollback && expect.is_none()).then(|| self.kept(owner)).flatten();
+        let actions = match kept {
+            Some(kept) => self.read_or(kept, owner).await,
+            None => self.elb.actions(owner, urgency).await,
+        };
+        let actions = match actions {
             Ok(actions) => actions,
             Err(error) => return error.before(),
         };
@@ -169,6 +179,26 @@ impl Inner {
                 Weights::Gone => Answer::Unknown { message: "the answer names no rule".to_owned() },
             },
             Err(error) => error.answer(owner.mutation()),
+        }
+    }
+
+    fn kept(&self, owner: Owner<'_>) -> Option<Arc<Vec<types::Action>>> {
+        self.kept.recall(owner.arn(), self.clock.monotonic_ms())
+    }
+
+    /// The action list as it is now or, when it can't be read, as observation read it last. AWS's word that there is no
+    /// such rule or listener is a read that worked.
+    async fn read_or(
+        &self,
+        kept: Arc<Vec<types::Action>>,
+        owner: Owner<'_>,
+    ) -> Result<Vec<types::Action>, CallError> {
+        match self.elb.actions_at_once(owner).await {
+            Err(error) if !elb::is_unknown_owner(&error) => {
+                tracing::warn!(%error, of = owner.arn(), "going back by the action list that was read last");
+                Ok(Arc::unwrap_or_clone(kept))
+            }
+            read => read,
         }
     }
 }

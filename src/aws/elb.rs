@@ -20,6 +20,7 @@ use crate::records::managed_service::Route;
 use crate::records::names::{Arn, PerGroup};
 
 pub mod forward;
+pub mod kept;
 
 /// The operation of [`Rules`].
 const DESCRIBE_RULES: &str = "DescribeRules";
@@ -137,6 +138,14 @@ impl<'a> Owner<'a> {
         }
     }
 
+    /// The operation that reads it.
+    const fn read(self) -> &'static str {
+        match self {
+            Self::Rule(_) => DESCRIBE_RULES,
+            Self::Listener(_) => DESCRIBE_LISTENERS,
+        }
+    }
+
     /// The operation that writes it.
     pub const fn mutation(self) -> Mutation {
         match self {
@@ -170,20 +179,35 @@ pub struct Elb {
 impl Elb {
     /// The action list of one rule or listener, read now.
     pub async fn actions(&self, owner: Owner<'_>, urgency: Urgency) -> Result<Vec<types::Action>, CallError> {
-        let which = Which::Arns(vec![owner.arn().to_owned()]);
-        let (operation, found) = match owner {
+        self.turn(owner.read(), urgency).await?;
+        self.actions_in_turn(owner).await
+    }
+
+    /// Like [`actions`](Self::actions), for a way back that can do without: it does not wait for the budget.
+    pub async fn actions_at_once(&self, owner: Owner<'_>) -> Result<Vec<types::Action>, CallError> {
+        self.limiter.turn_now(owner.read(), Family::ElbRead, Urgency::Rollback)?;
+        self.actions_in_turn(owner).await
+    }
+
+    /// One call: a list of ARNs is its own page.
+    async fn actions_in_turn(&self, owner: Owner<'_>) -> Result<Vec<types::Action>, CallError> {
+        let arns = Some(vec![owner.arn().to_owned()]);
+        let found = match owner {
             Owner::Rule(_) => {
-                let rules = self.rules(which, urgency).await?;
-                let mut rules = rules.into_iter().filter(|it| it.rule_arn() == Some(owner.arn()));
-                (DESCRIBE_RULES, rules.next().and_then(|rule| rule.actions))
+                let answer = self.client.describe_rules().set_rule_arns(arns).send().await;
+                let answer = answer.map_err(|error| CallError::of_read(DESCRIBE_RULES, &error))?;
+                let mut rules = answer.rules.unwrap_or_default().into_iter();
+                rules.find(|it| it.rule_arn() == Some(owner.arn())).and_then(|rule| rule.actions)
             }
             Owner::Listener(_) => {
-                let listeners = self.listeners(which, urgency).await?;
-                let mut listeners = listeners.into_iter().filter(|it| it.listener_arn() == Some(owner.arn()));
-                (DESCRIBE_LISTENERS, listeners.next().and_then(|listener| listener.default_actions))
+                let answer = self.client.describe_listeners().set_listener_arns(arns).send().await;
+                let answer = answer.map_err(|error| CallError::of_read(DESCRIBE_LISTENERS, &error))?;
+                let mut listeners = answer.listeners.unwrap_or_default().into_iter();
+                let found = listeners.find(|it| it.listener_arn() == Some(owner.arn()));
+                found.and_then(|listener| listener.default_actions)
             }
         };
-        found.ok_or_else(|| CallError::incomplete(operation, "the action list"))
+        found.ok_or_else(|| CallError::incomplete(owner.read(), "the action list"))
     }
 
     /// `ModifyRule` or `ModifyListener`: answers the list that AWS says it now has.
@@ -415,4 +439,9 @@ fn reason(health: &types::TargetHealth) -> Option<String> {
 /// Whether AWS says that the target group does not exist.
 pub fn is_unknown_group(error: &CallError) -> bool {
     matches!(&error.cause, Cause::Answered { code: Some(code), .. } if code == "TargetGroupNotFound")
+}
+
+/// Whether AWS says that the rule or listener does not exist.
+pub fn is_unknown_owner(error: &CallError) -> bool {
+    matches!(error.code(), Some("RuleNotFound" | "ListenerNotFound"))
 }

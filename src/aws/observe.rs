@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::join;
 
 use super::Inner;
-use super::elb::{self, Owner, forward};
+use super::elb::{self, ActionList, Owner, forward};
 use super::error::CallError;
 use super::{cloudwatch, ecs};
 use crate::model::observed::{Extra, Preflight, Targets, Weights};
@@ -50,6 +50,7 @@ impl Inner {
         let (mut lists, of_listeners) =
             join!(self.rules.ask(rules.collect()), self.listeners.ask(listeners.collect()));
         lists.extend(of_listeners);
+        self.keep(&lists);
         let weights = |owner: Option<Owner<'_>>| match owner.map(|owner| lists.get(owner.arn())) {
             Some(Some(Seen::Known(Some(actions)))) => {
                 Seen::Known(forward::weights(actions, &plan.spec.target_groups))
@@ -60,6 +61,18 @@ impl Inner {
             None => Seen::Known(Weights::NotOurPair("the route names neither rule nor listener".to_owned())),
         };
         owners.iter().map(|(name, owner)| (name.clone(), weights(*owner))).collect()
+    }
+
+    /// For a way back whose own read fails.
+    fn keep(&self, lists: &BTreeMap<String, Seen<ActionList>>) {
+        let now_ms = self.clock.monotonic_ms();
+        for (arn, list) in lists {
+            match list {
+                Seen::Known(Some(actions)) => self.kept.remember(arn, actions, now_ms),
+                Seen::Known(None) => self.kept.forget(arn),
+                Seen::Unknown(_) => {}
+            }
+        }
     }
 
     /// One after the other: they are rare, scarce, and never in the way of a rollback.

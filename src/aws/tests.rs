@@ -2,6 +2,7 @@
 
 mod acting;
 mod batching;
+mod going_back;
 mod observing;
 mod refusing;
 mod support;
