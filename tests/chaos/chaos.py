@@ -102,13 +102,18 @@ def run(options: argparse.Namespace, directory: Path) -> int:
         fleet.end()
 
 
+def planned(options: argparse.Namespace) -> list[schedule.Disturbance]:
+    """What the seed says; in a long run with minutes without DynamoDB."""
+    kinds = tuple(options.kinds.split(","))
+    found = schedule.plan(options.seed, options.seconds, options.replicas, options.every, kinds)
+    return schedule.with_outage(found) if options.long and "tablesDown" in kinds else found
+
+
 def disturb_and_release(options: argparse.Namespace, lines: list[Line], unrest: Unrest) -> None:
     """Releases on all services while the plan is carried out; returns when both have ended."""
     each = -(-options.releases // len(lines))
     stop = threading.Event()
-    plan = schedule.plan(
-        options.seed, options.seconds, options.replicas, options.every, tuple(options.kinds.split(","))
-    )
+    plan = planned(options)
     todo = [orders(options.seed, index, each) for index in range(len(lines))]
     running = Together([partial(line.run, some, stop) for line, some in zip(lines, todo)])
     try:
@@ -131,6 +136,8 @@ def report(fleet: Fleet, lines: list[Line], traffics: list[Traffic], unrest: Unr
         outcomes.update(line.judge_history())
         wrong["releases"] += line.complaints
         wrong["traffic"] += judge_traffic(fleet, line, traffic, totals)
+    missed = schedule.never(unrest.plan, unrest.counts)
+    wrong["each planned kind happened"] = [f"{one.kind}: planned, and it never happened" for one in missed]
     trace = fleet.trace(calls)
     wrong |= monitor.violations(trace)
     wrong["cost of a calm release"] = costs(trace, lines)

@@ -10,11 +10,11 @@ from typing import Callable, Optional
 
 from harness import check, until
 from region import NAMESPACE, item, document
-from schedule import PROPAGATION, QUIET_AFTER_UNKNOWN
+from schedule import OUTAGE, PROPAGATION, QUIET_AFTER_UNKNOWN
 from subject import Subject
 
 #: For one release with all its disturbances, in seconds. Whoever waits longer has found a release that does not end.
-RELEASE_TIMEOUT = 240.0
+RELEASE_TIMEOUT = 240.0 + OUTAGE
 #: Watched time for a candidate to come up; shorter for one that never will.
 PREPARE, PREPARE_IN_VAIN = "120s", "6s"
 #: Calls of a first release that can change something: create, test route, weight, primary.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Optional
 
 #: Lease time-to-live of the daemons, and how often they renew it, in seconds.
@@ -27,6 +28,9 @@ STALE_MAX = PROPAGATION / 2
 #: through the longest disturbance, LEASE_TTL and QUIET_AFTER_UNKNOWN, and have some time for a busy machine:
 #: 8 + 4 + 6 + 12.
 STORM, CALM = 45.0, 30.0
+
+#: Once in a long run DynamoDB is down for so long, in seconds: thirty leases, and longer than any wait of a daemon for it.
+OUTAGE = 120.0
 
 #: How often each kind comes up, relative to the others.
 WEIGHTS = {
@@ -79,7 +83,7 @@ def _lasts(rng: random.Random, kind: str) -> float:
         "hold": (1.0, LATE_MAX),
         "silent": (1.5, LATE_MAX),
         "cut": (1.0, 5.0),
-        # Minutes, at the speed of the sandbox.
+        # One lease or two; `outage` is the long one.
         "tablesDown": (4.0, 8.0),
         "stale": (1.0, 8.0),
         "jump": (2.0, 8.0),
@@ -87,25 +91,54 @@ def _lasts(rng: random.Random, kind: str) -> float:
     return round(rng.uniform(low, high), 2)
 
 
+def _kinds(rng: random.Random, kinds: tuple[str, ...]) -> Iterator[str]:
+    """Each kind once, in any order; from then on each as often as its weight says."""
+    yield from rng.sample(kinds, len(kinds))
+    weights = [WEIGHTS[kind] for kind in kinds]
+    while True:
+        yield rng.choices(kinds, weights)[0]
+
+
 def plan(seed: int, seconds: float, replicas: int, every: float, kinds: tuple[str, ...]) -> list[Disturbance]:
     """Disturbances over a time, one each `every` seconds of a storm on average, and none between two storms."""
     rng = random.Random(seed)
-    weights = [WEIGHTS[kind] for kind in kinds]
+    order = _kinds(rng, kinds)
     found, at = [], 0.0
     while True:
         at += rng.uniform(0.3, 1.7) * every
         if at >= seconds:
             return found
-        kind = rng.choices(kinds, weights)[0]
-        # All draws are made for every kind, so that a longer list of kinds moves no times.
+        if at % (STORM + CALM) >= STORM:
+            continue
+        kind = next(order)
         any_replica, of_holder = rng.randrange(replicas), rng.random() < HOLDER_SHARE
-        disturbance = Disturbance(
-            at=round(at, 2),
-            kind=kind,
-            replica=None if of_holder else any_replica,
-            lasts=_lasts(rng, kind),
-            operation=rng.choice(AIMS),
-            jump=rng.choice(JUMPS),
+        found.append(
+            Disturbance(
+                at=round(at, 2),
+                kind=kind,
+                replica=None if of_holder else any_replica,
+                lasts=_lasts(rng, kind),
+                # The first of a kind aims at what happens most, because it must hit.
+                operation=AIMS[0] if len(found) < len(kinds) else rng.choice(AIMS),
+                jump=rng.choice(JUMPS),
+            )
         )
-        if at % (STORM + CALM) < STORM:
-            found.append(disturbance)
+
+
+def with_outage(found: list[Disturbance]) -> list[Disturbance]:
+    """The plan and, once its first calm is over, DynamoDB down for minutes. Nothing of the plan happens meanwhile, nor in a
+    calm after it: the rest comes later by as much.
+    """
+    begins = STORM + CALM
+    later = OUTAGE + CALM
+    before = [one for one in found if one.at < begins]
+    after = [replace(one, at=round(one.at + later, 2)) for one in found if one.at >= begins]
+    return [*before, Disturbance(begins, "tablesDown", None, OUTAGE), *after]
+
+
+def never(planned: Iterable[Disturbance], done: Mapping[str, int]) -> list[Disturbance]:
+    """The first of each kind that was planned and has not happened, whatever the reason: nothing was shown of it."""
+    first: dict[str, Disturbance] = {}
+    for one in planned:
+        first.setdefault(one.kind, one)
+    return [one for one in first.values() if not done.get(one.kind)]

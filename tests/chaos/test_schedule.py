@@ -3,7 +3,21 @@
 import unittest
 from collections import Counter
 
-from schedule import CALM, LATE_MAX, LEASE_RENEW, LEASE_TTL, QUIET_AFTER_UNKNOWN, STOP_MAX, STORM, WEIGHTS, plan
+from schedule import (
+    AIMS,
+    CALM,
+    LATE_MAX,
+    LEASE_RENEW,
+    LEASE_TTL,
+    OUTAGE,
+    QUIET_AFTER_UNKNOWN,
+    STOP_MAX,
+    STORM,
+    WEIGHTS,
+    never,
+    plan,
+    with_outage,
+)
 
 KINDS = tuple(WEIGHTS)
 
@@ -20,6 +34,34 @@ class ThePlan(unittest.TestCase):
             expected = whole * weight / sum(WEIGHTS.values())
             # Six standard deviations, at least.
             self.assertLess(abs(counts[kind] - expected), 6 * expected**0.5, kind)
+
+    def test_holds_each_kind_once_before_any_comes_twice(self):
+        for seed in range(20):
+            first = plan(seed, 45, 3, 1.6, KINDS)[: len(KINDS)]
+            self.assertEqual(sorted(one.kind for one in first), sorted(KINDS), seed)
+            self.assertEqual({one.operation for one in first}, {AIMS[0]})
+            narrowed = plan(seed, 45, 3, 1.6, ("kill", "cut"))
+            self.assertEqual({one.kind for one in narrowed}, {"kill", "cut"})
+
+    def test_tells_what_was_planned_and_never_happened(self):
+        planned = plan(1, 45, 3, 1.6, ("kill", "cut"))
+        self.assertEqual(never(planned, {"kill": 1, "cut": 2}), [])
+        [told] = never(planned, {"kill": 1, "missed its aim": 3})
+        self.assertEqual(told, next(one for one in planned if one.kind == "cut"))
+        self.assertEqual(never([], {}), [])
+
+    def test_keeps_the_tables_away_for_minutes_while_nothing_else_happens(self):
+        before = plan(4, 2_000, 3, 2.0, KINDS)
+        found = with_outage(before)
+        [outage] = [one for one in found if one.lasts == OUTAGE]
+        self.assertEqual(outage.kind, "tablesDown")
+        for one in found:
+            if one.at < outage.at:
+                self.assertLess(one.at + one.lasts, outage.at)
+            elif one is not outage:
+                self.assertGreaterEqual(one.at, outage.at + OUTAGE + CALM)
+        self.assertEqual([one.kind for one in found if one is not outage], [one.kind for one in before])
+        self.assertEqual(found, sorted(found, key=lambda one: one.at))
 
     def test_lets_nothing_come_later_than_the_quiet_time_covers(self):
         for one in plan(3, 20_000, 3, 2.0, KINDS):
@@ -39,6 +81,7 @@ class ThePlan(unittest.TestCase):
     def test_means_every_replica_and_the_owner(self):
         meant = Counter(one.replica for one in plan(5, 2_000, 3, 2.0, KINDS))
         self.assertEqual(set(meant), {None, 0, 1, 2})
+        self.assertEqual({one.replica for one in plan(5, 2_000, 2, 2.0, KINDS)}, {None, 0, 1})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Callable, Optional
 from fleet import Fleet
 from monitor import owners_at, takes
 from replica import KEY_PREFIX, Replica
-from schedule import LATE_MAX, PROPAGATION, STALE_MAX, Disturbance
+from schedule import LATE_MAX, PROPAGATION, STALE_MAX, Disturbance, never
 
 #: How long something that is aimed waits for its call, in seconds.
 AIM_TIMEOUT = 12.0
@@ -25,6 +25,8 @@ STALE_VERSIONS = 2
 DAEMONS = f"{KEY_PREFIX}*"
 #: Disturbances at the same time.
 AT_ONCE = 8
+#: Times that a kind is tried which found nothing to befall, after the plan.
+TRIES = 3
 
 
 class Unrest:
@@ -33,6 +35,8 @@ class Unrest:
     def __init__(self, fleet: Fleet, options: argparse.Namespace):
         self._fleet, self._options = fleet, options
         self.counts: Counter[str] = Counter()
+        #: What was to be done.
+        self.plan: list[Disturbance] = []
         #: Calls that a fault hit, by effect.
         self.hits: Counter[str] = Counter()
         #: When somebody could no longer act, and who.
@@ -44,6 +48,7 @@ class Unrest:
 
     def carry_out(self, plan: list[Disturbance], over: Callable[[], bool]) -> None:
         """Does what the plan says, until it ends or `over` says so."""
+        self.plan = plan
         weather = threading.Thread(target=self._bursts, name="faults", daemon=True)
         weather.start()
         began, under_way = time.monotonic(), list[Future]()
@@ -55,6 +60,10 @@ class Unrest:
             under_way.append(self._pool.submit(self._one, disturbance))
         for one in under_way:
             one.result()
+        for _ in range(TRIES):
+            for one in never(plan, self.counts):
+                if not over():
+                    self._one(one)
         self._calm.set()
         weather.join()
 
