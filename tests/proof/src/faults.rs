@@ -1,4 +1,4 @@
-//! Every fault at every call of the real loop, in virtual time.
+//! Every fault at the calls of the real loop, in virtual time.
 //!
 //! A scenario is run once without faults; that gives the number of its calls to the outside and the end that every
 //! other run must come to. Then each applicable fault is put at each call, one run each.
@@ -53,7 +53,7 @@ pub struct Args {
     /// Threads.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Two faults in one run, effects that land at every later second, bad weather.
+    /// Besides: two faults in one run, effects that land at every later second, bad weather.
     #[arg(long)]
     long: bool,
     /// With `--long`: of all pairs of faults one in so many.
@@ -122,10 +122,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// What is run of one scenario.
 fn suites(args: &Args, scenario: &Scenario, reference: &Reference) -> Vec<(&'static str, Vec<Vec<Planned>>)> {
+    let singles = ("", sweep::singles(reference, args.every));
     if !args.long {
-        return vec![("", sweep::singles(reference, args.every))];
+        return vec![singles];
     }
     vec![
+        singles,
         (" doubles", long::doubles(scenario.name, reference, args.one_in)),
         (" delays", long::delays(reference)),
         (" weather", (1..=args.weathers).map(long::weather).collect()),

@@ -1,5 +1,5 @@
 //! Proves pointsman's shipped code: `model` explores every interleaving of the decision code, and `lease` of the lease
-//! protocol, within stated budgets of faults; `faults` puts every fault at every call of the real loop, in virtual time.
+//! protocol, within stated budgets of faults; `faults` puts every fault at the calls of the real loop, in virtual time.
 
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ enum What {
     Model(model::Args),
     /// Explores the reachable states of the lease protocol.
     Lease(lease::Args),
-    /// Puts every fault at every call of every scenario, through the real loop.
+    /// Puts every fault at the calls of every scenario, through the real loop.
     Faults(faults::Args),
 }
 

@@ -5,7 +5,7 @@ use pointsman_core::records::Group;
 use pointsman_core::records::Span;
 use pointsman_core::records::command::Verb;
 use pointsman_core::records::managed_service::ManagedServiceSpec;
-use pointsman_core::records::status::Outcome::{self, Failed, RolledBack, Succeeded, Superseded};
+use pointsman_core::records::status::Outcome::{self, Failed, Refused, RolledBack, Succeeded, Superseded};
 use pointsman_core::records::strategy::{OnTimeout, Pause, StepSpec, Strategy};
 
 use super::script::{Act, Scenario, Step, When};
@@ -36,6 +36,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(alarms());
     all.extend(edits());
     all.extend(hands());
+    all.extend(more_hands());
     all
 }
 
@@ -81,6 +82,7 @@ fn edits() -> Vec<Scenario> {
     let other = |name, when| story(name, vec![asks(2), step(when, Act::Ask(3))], &[Superseded, Succeeded], 3);
     vec![
         other("supersede-in-preparation", When::Made),
+        other("supersede-in-hold", When::Tested),
         other("supersede-in-shift", When::At(100, 2)),
         other("supersede-in-bake", When::At(1000, 10)),
         story("same-revision", vec![asks(2), step(When::At(100, 2), Act::Reword(2))], &[Succeeded], 2),
@@ -116,9 +118,45 @@ fn hands() -> Vec<Scenario> {
     ]
 }
 
+fn more_hands() -> Vec<Scenario> {
+    let after = |when, act| vec![asks(2), step(when, act)];
+    let mut retried = vec![asks(2)];
+    retried.extend(burns(When::At(100, 6), "b-5xx", 6));
+    retried.push(step(When::Ended(1), Act::Command(Verb::Retry)));
+    let mut broken = vec![step(When::Now, Act::Alarm("latency", Alarm)), asks(2)];
+    broken.push(step(When::Pending, Act::Command(Verb::BreakGlass)));
+    broken.push(step(When::Ended(1), Act::Alarm("latency", Ok)));
+    vec![
+        Scenario { edit: pausing_briefly, ..story("pause-runs-out", vec![asks(2)], &[Failed], 1) },
+        story("retry", retried, &[RolledBack, Succeeded], 2),
+        Scenario {
+            // A command that comes while no alarm can be read finds none to set aside and is refused; the alarm burns on.
+            or: &[&[Refused]],
+            or_serves: &[1],
+            ..story("break-glass", broken, &[Succeeded], 2)
+        },
+        Scenario {
+            // A hand before the step's answer was recorded can't be told from a step that AWS never took: it is repeated.
+            or: &[&[Succeeded]],
+            or_serves: &[2],
+            ..story("moved-back-by-hand", after(When::At(100, 10), Act::Move(100, 0)), &[RolledBack], 1)
+        },
+        story("service-deleted", after(When::At(100, 6), Act::Abandon), &[RolledBack], 1),
+    ]
+}
+
 /// A pause before the first step, which a person ends.
 fn pausing(spec: &mut ManagedServiceSpec) {
-    let pause = Pause { timeout: Span::from_mins(10), on_timeout: OnTimeout::Rollback };
+    pausing_for(spec, Span::from_mins(10));
+}
+
+/// A pause before the first step, which nobody ends.
+fn pausing_briefly(spec: &mut ManagedServiceSpec) {
+    pausing_for(spec, Span::from_secs(40));
+}
+
+fn pausing_for(spec: &mut ManagedServiceSpec, timeout: Span) {
+    let pause = Pause { timeout, on_timeout: OnTimeout::Rollback };
     let steps = vec![StepSpec { pause: Some(pause), ..StepSpec::default() }];
     spec.strategies.insert("fast".to_owned(), Strategy { steps: Some(steps), ..Strategy::default() });
 }

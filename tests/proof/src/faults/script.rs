@@ -21,6 +21,8 @@ use super::world::{Inner, Signal, World, key};
 pub enum When {
     /// At once.
     Now,
+    /// A request waits for its start.
+    Pending,
     /// The candidate's task set has been made.
     Made,
     /// The test route shows the candidate.
@@ -38,7 +40,7 @@ pub enum When {
 impl When {
     /// Whether it is a point of a release in flight, which may have ended without coming to it.
     const fn is_in_a_release(self) -> bool {
-        matches!(self, Self::Made | Self::Tested | Self::At(..) | Self::Paused)
+        matches!(self, Self::Pending | Self::Made | Self::Tested | Self::At(..) | Self::Paused)
     }
 }
 
@@ -57,6 +59,10 @@ pub enum Act {
     Alarm(&'static str, AlarmState),
     /// `suspend`.
     Suspend(bool),
+    /// Somebody gives the production route these weights, of a and b.
+    Move(u32, u32),
+    /// Delete the `ManagedService`.
+    Abandon,
     /// Every target in a group fails its health checks from now on.
     Sicken(Group),
 }
@@ -106,7 +112,7 @@ pub fn advance(world: &Arc<World>) {
         act(&mut inner, step.act, world);
         drop(inner);
         world.note(0, 0, 0, What::Happened(format!("{:?}", step.act)));
-        if matches!(step.act, Act::Alarm(..) | Act::Sicken(_)) {
+        if matches!(step.act, Act::Alarm(..) | Act::Move(..) | Act::Sicken(_)) {
             continue;
         }
         let (_, fault) = world.number(Op::Hint);
@@ -140,6 +146,7 @@ fn is_time(inner: &Inner, when: When, now_ms: u64) -> bool {
     match when {
         When::Now => true,
         When::After(secs) => since_ms(inner.stepped_ms) >= secs * 1_000,
+        When::Pending => inner.facts().pending.is_some(),
         When::Made => candidate(inner).is_some_and(|group| inner.base.region.has_task_set(group)),
         When::Tested => candidate(inner).is_some_and(|group| {
             inner.base.region.weights_of("preview").is_some_and(|live| live.of(group.other()) == 0)
@@ -187,6 +194,10 @@ fn act(inner: &mut Inner, act: Act, world: &World) {
                 spec.insert("suspend".to_owned(), Value::Bool(suspend));
             }
         }
+        Act::Move(a, b) => {
+            inner.base.region.write_weights(now, "public", a, b);
+        }
+        Act::Abandon => inner.base.people.service = None,
         Act::Sicken(group) => inner.base.region.make_sick(now, group, true),
     }
 }
@@ -194,8 +205,11 @@ fn act(inner: &mut Inner, act: Act, world: &World) {
 fn command(inner: &Inner, verb: Verb) -> Command {
     let facts = inner.facts();
     let last = facts.last.as_ref().map(|last| last.release);
-    let release = facts.release.as_ref().map(|release| release.id).or(last);
-    let release = release.map_or_else(String::new, |id| format!("checkout-{id}"));
+    let release = match (&facts.release, &facts.pending) {
+        (Some(release), _) => format!("checkout-{}", release.id),
+        (None, Some(_)) => format!("checkout-{}.{}", facts.generation, facts.attempt),
+        (None, None) => last.map_or_else(String::new, |id| format!("checkout-{id}")),
+    };
     let step = (verb == Verb::Promote).then_some(PromoteStep::Step(1));
     let spec = CommandSpec { verb, release, step, by: Some("mara".to_owned()) };
     Command { api_version: ApiVersion::V1, kind: CommandKind::Command, spec, expire_at: None }
