@@ -149,19 +149,6 @@ fn a_retry_is_of_the_request_however_it_is_written_by_now() {
 }
 
 #[test]
-fn a_retry_of_what_the_record_no_longer_asks_for_is_ignored() {
-    let mut sim = baking();
-    // The same revision under another request id: the release in flight goes on.
-    sim.ask_as(2, Some("again"));
-    sim.pass(Fault::None);
-    sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);
-    assert_eq!(ends(&mut sim).0, Outcome::RolledBack);
-    let release = sim.last_release_id();
-    sim.command(Verb::Retry, &release, None);
-    assert_eq!(refused(&mut sim), "the record asks for something else by now");
-}
-
-#[test]
 fn a_retry_of_a_record_that_names_no_revision_is_ignored() {
     let mut sim = Sim::serving(|_| {});
     spoil_record(&mut sim, "sha256:spoilt");

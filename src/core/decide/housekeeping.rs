@@ -173,11 +173,11 @@ fn end_retention(pass: &mut Pass<'_>) {
 
 /// The record asks for a version that was lost: it does not start again by itself, and status says why.
 fn quarantine_lost(pass: &mut Pass<'_>, lost: &Version) {
-    let Some(last) = pass.facts.last.clone() else { return };
+    let Some(ended) = pass.facts.last.clone() else { return };
     let entry = Quarantined {
         revision: lost.revision.clone(),
-        release: last.release,
-        request_id: last.identity.request_id,
+        release: ended.release,
+        request_id: ended.identity.request_id,
         cause: LatchCause::CandidateLost,
         at: pass.input.now,
     };

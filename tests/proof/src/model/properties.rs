@@ -255,22 +255,21 @@ pub fn of_state(world: &World, durable: &Digest) -> Option<Broken> {
     })
 }
 
-/// A release that goes back to a version without a task waits for it, and for people; the candidate, if it runs, has all
-/// traffic meanwhile, and a newer request is not kept waiting. None: it is another case.
-fn nothing_to_go_back_to(world: &World, durable: &Digest) -> Option<Option<Broken>> {
-    let lost = durable.latched.is_some() && durable.way_back.is_some_and(|serial| !runs(world, serial));
-    if !lost {
-        return None;
-    }
-    if !durable.exposed || !durable.candidate.is_some_and(|serial| runs(world, serial)) {
-        return Some(None);
-    }
+/// Whether a release goes back to a version without a task: it waits for it, and for people.
+fn has_nothing_to_go_back_to(world: &World, durable: &Digest) -> bool {
+    durable.latched.is_some() && durable.way_back.is_some_and(|serial| !runs(world, serial))
+}
+
+/// The candidate, if it runs, has all traffic meanwhile, and a newer request is not kept waiting.
+fn waits_for_its_way_back(world: &World, durable: &Digest) -> Option<Broken> {
+    let serves = durable.exposed && durable.candidate.is_some_and(|serial| runs(world, serial));
     let weight = share_of(!durable.stable_in_b, world.production);
-    if weight != 1000 || durable.pending {
-        let detail = format!("nobody else answers, and the candidate has {weight} tenths of the traffic");
-        return Some(Some(Broken::new(REST, detail)));
-    }
-    Some(None)
+    (serves && (weight != 1000 || durable.pending)).then(|| {
+        Broken::new(
+            REST,
+            format!("nobody else answers, and the candidate has {weight} tenths of the traffic"),
+        )
+    })
 }
 
 fn runs(world: &World, serial: u8) -> bool {
@@ -283,8 +282,8 @@ pub fn at_rest(state: &State, durable: &Digest) -> Option<Broken> {
     if durable.halted {
         return None;
     }
-    if let Some(broken) = nothing_to_go_back_to(world, durable) {
-        return broken;
+    if has_nothing_to_go_back_to(world, durable) {
+        return waits_for_its_way_back(world, durable);
     }
     if durable.stable.is_some_and(|serial| !runs(world, serial)) && durable.release.is_none() {
         // Tasks that never come back: weights and task sets are left as they are, for people to mend.
