@@ -171,7 +171,7 @@ fn history_of(state: &'static str, more: Option<&'static str>) -> Rule {
     })
 }
 
-async fn history(answer: Rule) -> Seen<Vec<AlarmState>> {
+async fn history(answer: Rule) -> Seen<Vec<(jiff::Timestamp, AlarmState)>> {
     let mut mocks = world(vec![]);
     mocks.cloudwatch.push(answer);
     let need = Need::AlarmHistory("shop-1-b".to_owned(), jiff::Timestamp::UNIX_EPOCH);
@@ -181,7 +181,8 @@ async fn history(answer: Rule) -> Seen<Vec<AlarmState>> {
 #[tokio::test]
 async fn a_history_without_an_end_or_with_a_state_that_is_new_is_not_judged_by_what_was_read() {
     let silent = history(history_of("INSUFFICIENT_DATA", None)).await;
-    assert_eq!(silent, Seen::Known(vec![AlarmState::InsufficientData]));
+    let at = jiff::Timestamp::from_second(500).unwrap();
+    assert_eq!(silent, Seen::Known(vec![(at, AlarmState::InsufficientData)]));
     assert!(why(&history(history_of("DREAMING", None)).await).contains("the new state"));
     let endless = history_of("OK", Some("more"));
     assert!(why(&history(endless.clone()).await).contains("an end"));

@@ -29,6 +29,7 @@ fn an_honest_decision_is_not_objected_to() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn an_alarm_means_stable() {
     let burns = Some((AlarmMeansStable, "b-5xx is in ALARM"));
     let set_aside = |s: &mut Scene| {

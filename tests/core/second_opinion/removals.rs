@@ -10,6 +10,7 @@ use pointsman_core::records::{Group, Span};
 use super::scene::*;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn only_a_set_of_ours_that_nobody_needs_is_deleted() {
     let needed = Some((RollbackAssetStays, "task-set/b is still needed"));
     let not_ours = Some((QuiesceBeforeDestroy, "task-set/b is not known to be pm1/test/u/2.1"));
@@ -113,6 +114,7 @@ fn shows(s: &mut Scene, bend: fn(&mut LoadBalancer)) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn a_set_is_deleted_when_nothing_can_bring_it_traffic_any_more() {
     let not_zero = Some((QuiesceBeforeDestroy, "group b is not known to be at 0 everywhere"));
     let early = |words| Some((QuiesceBeforeDestroy, words));
@@ -198,7 +200,7 @@ fn a_set_is_deleted_when_nothing_can_bring_it_traffic_any_more() {
             |s| {
                 shows(s, |it| {
                     it.actions[0].groups.pop();
-                })
+                });
             },
             FINE,
         ),
