@@ -331,8 +331,10 @@ impl Loop {
         let now_ms = self.now_ms();
         if self.ownership.owner(&key).map(|(_, epoch)| epoch) != Some(epoch) {
             self.reconciler.overtaken(&slot);
-            // Its shard changed hands meanwhile. A run under the new epoch may be held for this key: it starts afresh.
-            self.queue.finish(&key, None, now_ms);
+            // Its shard changed hands meanwhile. If it came back, the list passed the key over because of this run.
+            let owned = self.ownership.owner(&key).is_some();
+            let afresh = Due { at_ms: now_ms, lane: Lane::New, why: Trigger::Listed };
+            self.queue.finish(&key, owned.then_some(afresh), now_ms);
             return;
         }
         self.changed = true;

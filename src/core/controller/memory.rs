@@ -8,7 +8,7 @@ use super::tell::Announced;
 use super::workqueue::Lane;
 use crate::decide::emergency::{self, Emergency};
 use crate::model::{Facts, Need};
-use crate::ports::{HistoryItem, Remembered};
+use crate::ports::{HistoryItem, Remembered, Wishes};
 use crate::records::{ReleaseStatus, Span};
 
 /// One service's share.
@@ -17,6 +17,8 @@ pub struct Slot {
     pub(super) memory: Option<Box<Memory>>,
     /// The facts that were durable last, while they hold a way back that may be needed without a lease.
     pub(super) known: Option<Facts>,
+    /// What people wrote, as read last, while a release is in flight: what burns goes back also while it can't be read.
+    pub(super) wishes: Option<Wishes>,
     /// What was done without a lease and is not recorded yet.
     pub(super) emergency: Emergency,
     /// A resource that a claim was refused for, and whose it is; told to the next decision.
@@ -60,6 +62,11 @@ impl Slot {
         if let Some(memory) = &mut self.memory {
             memory.needs.extend(needs);
         }
+    }
+
+    /// A release is in flight, as far as is known.
+    pub(super) fn in_flight(&self) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.facts.release.is_some())
     }
 
     /// Keeps the facts that a way back without a lease would go by.

@@ -19,7 +19,7 @@ use super::workqueue::{Lane, Trigger};
 use crate::decide::{Decision, Input, Limits, Next, Wait};
 use crate::model::facts::{Halt, HaltReason};
 use crate::model::{Action, Answer, Facts, Need, Plan};
-use crate::ports::{Clock, Cloud, HistoryItem, Permit, StateWrite, Store};
+use crate::ports::{Clock, Cloud, HistoryItem, Permit, StateWrite, Store, Wishes};
 use crate::records::status::Phase;
 use crate::records::{ReleaseStatus, ServiceKey, Span};
 use crate::telemetry::{Metrics, chain};
@@ -160,7 +160,7 @@ impl Reconciler {
         permit: &Permit,
         needs: &BTreeSet<Need>,
     ) -> Result<Turn, ReconcileError> {
-        let wishes = self.store.wishes(key).await.map_err(store(Call::ReadRecords))?;
+        let (wishes, unread) = self.wishes(key, slot).await?;
         let nothing_asked = wishes.service.is_none() && wishes.desired.is_none();
         slot.show_labels(wishes.service.as_ref());
         let Some(mut memory) = self.memory(key, slot, permit, nothing_asked).await? else {
@@ -197,6 +197,12 @@ impl Reconciler {
             claim_denied: denied.as_ref(),
         };
         let decision = guarded("deciding", || (self.core.decide)(&input))?;
+        if let Some(error) = unread.filter(|_| !goes_back(&decision)) {
+            slot.claim_denied = denied;
+            slot.memory = Some(memory);
+            slot.still_needs(wanted);
+            return Err(error);
+        }
         self.second_opinion(&input, &decision)?;
         let status = self.explain(&input, &decision, memory.status.as_ref(), slot);
         if matches!(decision.next, Next::Look(_)) {
@@ -216,6 +222,25 @@ impl Reconciler {
             slot.still_needs(wanted);
         }
         turn
+    }
+
+    /// What people wrote. While that cannot be read and a release is in flight: what was read last, and the error. Then
+    /// nothing is done but to bring traffic back, which needs nobody's wish.
+    async fn wishes(
+        &self,
+        key: &ServiceKey,
+        slot: &mut Slot,
+    ) -> Result<(Wishes, Option<ReconcileError>), ReconcileError> {
+        match self.store.wishes(key).await.map_err(store(Call::ReadRecords)) {
+            Ok(wishes) => {
+                slot.wishes = slot.in_flight().then(|| wishes.clone());
+                Ok((wishes, None))
+            }
+            Err(error) => match slot.wishes.clone().filter(|_| slot.in_flight()) {
+                Some(wishes) => Ok((wishes, Some(error))),
+                None => Err(error),
+            },
+        }
     }
 
     /// What is known of the service; none: nothing, and nothing is asked.
@@ -472,6 +497,12 @@ impl Verdict {
     const fn later(after: Span, outcome: &'static str) -> Self {
         Self { again: Some(after), why: Trigger::Deadline, outcome, trouble: None }
     }
+}
+
+/// A latched release takes traffic back.
+fn goes_back(decision: &Decision) -> bool {
+    let latched = decision.facts.release.as_ref().is_some_and(|release| release.latch.is_some());
+    latched && matches!(&decision.next, Next::Act(action) if action.rollback)
 }
 
 /// Nothing is asked, nothing is left and nothing is to be written.

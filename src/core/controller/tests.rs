@@ -36,5 +36,6 @@ mod leases;
 mod objections;
 mod store_trouble;
 mod support;
+mod unread_records;
 mod without_table;
 mod words;

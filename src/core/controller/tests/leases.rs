@@ -114,3 +114,20 @@ async fn a_new_owner_lists_each_second_until_it_knows_the_services() {
     secs(15).await;
     assert!(running.views.borrow().services.contains_key(&key));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_comes_back_while_a_run_of_before_hangs_is_looked_after_as_soon_as_that_one_ends() {
+    let fake = Arc::<Fake>::default();
+    let key = fake.ask("web");
+    let remembered = Remembered { rev: 3, facts: Scene::burning().facts, status: None };
+    fake.inner().state.insert(key, remembered);
+    fake.inner().observe_takes = Span::from_secs(8);
+    script(|input| wait(input.facts.clone()));
+    let running = start(fake);
+    running.grant(4);
+    secs(2).await;
+    assert_eq!(running.recalls(), 1, "the first run hangs");
+    running.grant(6);
+    secs(12).await;
+    assert!(running.recalls() > 1, "{:?}", running.fake.log());
+}
