@@ -115,7 +115,7 @@ async fn a_rule_that_cannot_be_read_is_unknown_and_a_listener_that_is_gone_is_to
         .then_error(|| DescribeListenersError::generic(code("ListenerNotFound")));
     let seen = look(&world(vec![throttled, gone]), &[]).await;
     assert!(why(&seen.routes["public"]).contains("Throttling"));
-    assert_eq!(seen.routes["internal"], Seen::Known(Weights::NotOurPair("it does not exist".to_owned())));
+    assert_eq!(seen.routes["internal"], Seen::Known(Weights::Gone));
 }
 
 #[tokio::test]
