@@ -242,7 +242,10 @@ pub fn is_over(inner: &Inner, now_ms: u64) -> bool {
     let facts = &item.facts;
     // At rest nothing in a release comes any more: what was to happen there is left out.
     let awaited = inner.script.front().is_some_and(|step| !step.when.is_in_a_release());
+    // Claims of a deleted service go when no late call can land any more.
+    let gives_up = inner.base.people.service.is_none() && !facts.claims.is_empty();
     let done = !awaited
+        && !gives_up
         && inner.on_their_way == 0
         && !facts.is_busy()
         && facts.retained.is_none()
