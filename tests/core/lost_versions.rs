@@ -2,12 +2,13 @@
 
 use pointsman_core::decide::response::Phase;
 use pointsman_core::decide::{Asked, Next};
-use pointsman_core::model::Effect;
-use pointsman_core::model::facts::HaltReason;
+use pointsman_core::model::effect::Shares;
+use pointsman_core::model::facts::{HaltReason, Outstanding};
 use pointsman_core::model::observed::AlarmState;
+use pointsman_core::model::{Effect, Observed, Seen};
 use pointsman_core::records::managed_service::{IdleDrift, ManagedServiceSpec};
 use pointsman_core::records::status::Outcome;
-use pointsman_core::records::{Group, Span};
+use pointsman_core::records::{Group, Percent, Span};
 
 use crate::hands::{at, candidate, finish, is_halted, pass, stable};
 use crate::sim::{Fault, Sim};
@@ -180,4 +181,60 @@ fn after_a_change_of_hands_a_version_kept_warm_leaves_no_sooner_than_a_late_writ
     sim.pass(Fault::TakeOver);
     sim.run_until(|sim| !sim.facts().cleanups.is_empty(), 800);
     assert!(sim.facts().cleanups[0].uncertain);
+}
+
+fn without_tasks_in_a(seen: &mut Observed) {
+    let Seen::Known(service) = &mut seen.service else { return };
+    for set in service.task_sets.iter_mut().filter(|set| set.group == Some(Group::A)) {
+        set.running = 0;
+    }
+}
+
+/// Version 2 went back and is being removed; then version 1 loses its tasks for good, and somebody gives version 2 a share.
+fn only_what_leaves_can_answer() -> Sim {
+    let mut sim = at(Phase::Baking);
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Alarm);
+    sim.run_until(|sim| !sim.facts().cleanups.is_empty(), 100);
+    sim.hand = Some(without_tasks_in_a);
+    sim.move_by_hand(90, 10);
+    sim.effects.clear();
+    sim
+}
+
+#[test]
+fn a_clean_up_takes_no_traffic_from_the_only_tasks_that_answer() {
+    let mut sim = only_what_leaves_can_answer();
+    pass(&mut sim, 20);
+    assert!(!wrote_weights(&sim), "{:?}", sim.effects);
+    let Some(Next::Wait(wait)) = &sim.last_next else { panic!("{:?}", sim.last_next) };
+    assert_eq!(wait.on.name(), "GroupAtZero");
+    // As soon as stable runs again the clean-up goes on.
+    sim.hand = None;
+    finish(&mut sim);
+    assert_eq!(sim.region.production_weights(), EVERYTHING_TO_A);
+}
+
+#[test]
+fn a_write_of_unknown_outcome_is_not_repeated_onto_a_group_that_lost_its_tasks() {
+    let mut sim = only_what_leaves_can_answer();
+    let shares = Shares::giving(Group::A, Percent::FULL);
+    let effect = Effect::SetWeights { route: "public".to_owned(), shares, expect: None };
+    let open = Outstanding { effect: effect.clone(), unknown: true, looked: 0 };
+    sim.be_away(Span::from_secs(5));
+    sim.durable.outstanding.insert(effect.resource(), open);
+    pass(&mut sim, 20);
+    assert!(!wrote_weights(&sim), "{:?}", sim.effects);
+}
+
+#[test]
+fn who_gives_a_lost_version_its_share_again_and_again_is_not_fought_for_ever() {
+    let mut sim = at(Phase::Baking);
+    let (lost, candidate) = (stable(&sim), candidate(&sim));
+    lose(&mut sim, &lost, &candidate);
+    for _ in 0..6 {
+        sim.run_until(|sim| sim.region.production_weights() == EVERYTHING_TO_B, 20);
+        sim.move_by_hand(90, 10);
+    }
+    pass(&mut sim, 10);
+    assert!(is_halted(&sim, HaltReason::DriftFight), "{:?}", sim.last_next);
 }

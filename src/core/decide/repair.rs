@@ -56,6 +56,9 @@ fn pause_after_refusal(pass: &mut Pass<'_>, route: &str) -> Option<Next> {
 /// The share of a way back that is gone goes to the candidate that passed its gate and runs, burning or not: it answers
 /// some requests, an empty group none. `forward` brings it to its full scale.
 pub(super) fn stable_lost(pass: &mut Pass<'_>) -> Option<Next> {
+    if pass.facts.halted.is_some() {
+        return None;
+    }
     let release = pass.release()?;
     let (stable, candidate) = (release.stable.clone()?, release.candidate.version()?);
     if !pass.stable_is_gone() || !release.progress.gate_passed || pass.known_gone(&candidate) {

@@ -117,10 +117,11 @@ fn without_target(pass: &mut Pass<'_>, stable: &Version, latch: &Latch) -> Next 
     {
         return replace_lost(pass, stable, candidate, latch);
     }
-    Next::Halted(Halt {
+    let no_target = || Halt {
         reason: HaltReason::NoRollbackTarget,
         detail: format!("stable {} has no running task; weights stay where they are", stable.revision),
-    })
+    };
+    Next::Halted(pass.facts.halted.clone().unwrap_or_else(no_target))
 }
 
 /// Nothing better exists than the candidate: it counts as stable for the request that waits.
@@ -270,3 +271,6 @@ pub(super) const fn cause_name(cause: LatchCause) -> &'static str {
         LatchCause::CandidateLost => "CandidateLost",
     }
 }
+
+#[cfg(test)]
+mod tests;
