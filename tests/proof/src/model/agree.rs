@@ -7,8 +7,9 @@
 //! which count as first, second, …; the alarm's range and the network mode, which no model of either side decides;
 //! actions that forward nowhere, and the order of lists; of a set whose tasks died, how many are pending and how many
 //! targets drain, because the region waits before it tries again and the model does not care. For the same reason no
-//! trace scales such a set, or deletes it in the tick in which its tasks died; and none lets a set grow in the tick in
-//! which it shrank, because the model does not tell a task that is being stopped from the one that replaces it.
+//! trace scales such a set, or deletes it in the tick in which its tasks died (walks of the model let only a candidate's
+//! tasks die); and none lets a set grow in the tick in which it shrank, because the model does not tell a task that is
+//! being stopped from the one that replaces it.
 //!
 //! **How time is made equal.** A tick of the model is an hour of the region, in which tasks need half an hour to run
 //! and an hour from there to their first health check: what the model says of a tick is what an hour brings. Within a
