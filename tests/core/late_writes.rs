@@ -170,3 +170,41 @@ fn a_new_owner_does_not_give_up_the_claims_earlier() {
         assert!(waits_for_late_calls(&sim) && !sim.durable.claims.is_empty(), "{:?}", sim.last_next);
     }
 }
+
+/// At 10 %; what routes showed before is all on stable, as after a person's rollback.
+fn at_the_first_step(propagation: Span) -> Sim {
+    let mut sim = Sim::serving(|spec| {
+        spec.bake = Span::from_mins(8);
+        spec.waits.propagation = propagation;
+    });
+    sim.ask(2);
+    sim.run_until(|sim| share_of_b(sim) == 100, 100);
+    sim
+}
+
+fn goes_on(sim: &Sim) -> bool {
+    sim.facts().release.as_ref().is_some_and(|release| release.latch.is_none())
+}
+
+#[test]
+fn stale_reads_with_a_fresh_one_between_them_add_up_to_nobodys_hand() {
+    let mut sim = at_the_first_step(Span::from_secs(4));
+    for _ in 0..10 {
+        for fault in [Fault::StaleRoutes, Fault::StaleRoutes, Fault::None] {
+            sim.pass(fault);
+        }
+    }
+    assert!(goes_on(&sim), "{:?}", sim.facts().release);
+}
+
+#[test]
+fn reads_that_agree_are_believed_no_sooner_than_a_weight_takes_to_be_seen() {
+    // A look each two seconds: the sixth is ten seconds after the first.
+    let mut sim = at_the_first_step(Span::from_secs(10));
+    for _ in 0..5 {
+        sim.pass(Fault::StaleRoutes);
+    }
+    assert!(goes_on(&sim), "{:?}", sim.facts().release);
+    sim.pass(Fault::StaleRoutes);
+    assert!(!goes_on(&sim), "then it is a person");
+}

@@ -359,3 +359,33 @@ fn a_set_deleted_before_primary_was_acknowledged_does_not_stop_the_next_release(
     sim.run_until(|sim| !sim.ended.is_empty(), LONG);
     assert_eq!(sim.ended[0].outcome, Outcome::Succeeded);
 }
+
+fn unwell(seen: &mut Observed) {
+    for targets in seen.extra.targets.values_mut() {
+        *targets = Seen::Known(Targets { unhealthy: 4, ..Targets::default() });
+    }
+}
+
+fn still_initial(seen: &mut Observed) {
+    for targets in seen.extra.targets.values_mut() {
+        if let Seen::Known(targets) = targets {
+            targets.initial = 1;
+        }
+    }
+}
+
+#[test]
+fn no_traffic_comes_before_every_target_is_healthy_and_none_is_still_being_checked() {
+    for hand in [unwell, still_initial] {
+        let mut sim = at(Phase::Preparing, |_| {});
+        sim.hand = Some(hand);
+        until_it_waits_for(&mut sim, "TargetsHealthy");
+        for _ in 0..5 {
+            sim.pass(Fault::None);
+        }
+        assert!(!sim.facts().release.as_ref().expect("in flight").progress.gate_passed);
+        assert_eq!(sim.region.production_weights()[1].1, 0);
+        sim.hand = None;
+        assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+    }
+}

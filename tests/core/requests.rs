@@ -149,6 +149,78 @@ fn a_retry_is_of_the_request_however_it_is_written_by_now() {
 }
 
 #[test]
+fn a_command_of_an_hour_ago_is_still_followed() {
+    let mut sim = baking();
+    let release = sim.release_id();
+    sim.command(Verb::Abort, &release, None);
+    sim.wishes.last_mut().expect("just written").age = Span::from_mins(60);
+    assert!(answered(&mut sim).done);
+}
+
+/// Version 2 failed, and version 3 waits for an alarm before it starts.
+fn waiting_after_a_failure() -> (Sim, String) {
+    let mut sim = failed();
+    let release = sim.last_release_id();
+    sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);
+    sim.ask(3);
+    sim.run_until(|sim| sim.facts().pending.is_some(), 20);
+    sim.pass(Fault::None);
+    (sim, release)
+}
+
+#[test]
+fn a_retry_is_of_the_last_release_when_that_failed_and_nothing_else_is_under_way() {
+    let not_it = |release: &str| format!("{release} is not the last release, or did not fail");
+
+    let mut sim = failed();
+    sim.command(Verb::Retry, "checkout-99.1", None);
+    assert_eq!(refused(&mut sim), not_it("checkout-99.1"));
+
+    let mut sim = Sim::serving(|_| {});
+    let succeeded = sim.last_release_id();
+    sim.command(Verb::Retry, &succeeded, None);
+    assert_eq!(refused(&mut sim), not_it(&succeeded));
+
+    let mut sim = failed();
+    let release = sim.last_release_id();
+    sim.ask(3);
+    sim.run_until(|sim| sim.facts().release.is_some(), 40);
+    sim.command(Verb::Retry, &release, None);
+    assert_eq!(refused(&mut sim), not_it(&release));
+
+    let (mut sim, release) = waiting_after_a_failure();
+    sim.command(Verb::Retry, &release, None);
+    assert_eq!(refused(&mut sim), not_it(&release));
+}
+
+#[test]
+fn an_abort_drops_the_request_that_waits_to_start_and_no_other() {
+    let (mut sim, release) = waiting_after_a_failure();
+    sim.command(Verb::Abort, &release, None);
+    assert_eq!(refused(&mut sim), format!("{release} is not in flight"));
+    assert!(sim.facts().pending.is_some());
+    let waiting = sim.release_id();
+    sim.command(Verb::Abort, &waiting, None);
+    assert_eq!(answered(&mut sim).reason, "dropped before it started");
+}
+
+#[test]
+fn a_rollback_is_of_the_last_release_while_no_other_is_in_flight() {
+    let not_it = |release: &str| format!("{release} is not the last release");
+
+    let mut sim = Sim::serving(|spec| spec.retention = Span::from_mins(60));
+    sim.ask(2);
+    sim.run_until(|sim| sim.facts().retained.is_some(), 400);
+    let release = sim.last_release_id();
+    sim.command(Verb::Rollback, "checkout-1.1", None);
+    assert_eq!(refused(&mut sim), not_it("checkout-1.1"));
+    sim.ask(3);
+    sim.run_until(|sim| sim.facts().release.is_some(), 400);
+    sim.command(Verb::Rollback, &release, None);
+    assert_eq!(refused(&mut sim), not_it(&release));
+}
+
+#[test]
 fn a_retry_of_a_record_that_names_no_revision_is_ignored() {
     let mut sim = Sim::serving(|_| {});
     spoil_record(&mut sim, "sha256:spoilt");

@@ -20,7 +20,7 @@ use crate::decide::{Decision, Input, Limits, Next, Wait};
 use crate::model::facts::{Halt, HaltReason};
 use crate::model::{Action, Answer, Facts, Need, Plan};
 use crate::ports::{Clock, Cloud, HistoryItem, Permit, StateWrite, Store, Wishes};
-use crate::records::status::Phase;
+use crate::records::status::{Outcome, Phase};
 use crate::records::{ReleaseStatus, ServiceKey, Span};
 use crate::telemetry::{Metrics, chain};
 
@@ -160,7 +160,7 @@ impl Reconciler {
         permit: &Permit,
         needs: &BTreeSet<Need>,
     ) -> Result<Turn, ReconcileError> {
-        let (wishes, unread) = self.wishes(key, slot).await?;
+        let (wishes, mut unread) = self.wishes(key, slot).await?;
         let nothing_asked = wishes.service.is_none() && wishes.desired.is_none();
         slot.show_labels(wishes.service.as_ref());
         let Some(mut memory) = self.memory(key, slot, permit, nothing_asked).await? else {
@@ -197,7 +197,7 @@ impl Reconciler {
             claim_denied: denied.as_ref(),
         };
         let decision = guarded("deciding", || (self.core.decide)(&input))?;
-        if let Some(error) = unread.filter(|_| !goes_back(&decision)) {
+        if let Some(error) = unread.take_if(|_| !goes_back(&decision)) {
             slot.claim_denied = denied;
             slot.memory = Some(memory);
             slot.still_needs(wanted);
@@ -221,7 +221,11 @@ impl Reconciler {
         if turn.is_err() {
             slot.still_needs(wanted);
         }
-        turn
+        match (turn, unread) {
+            // What can't be read is told as soon as there is nothing more to bring back at once.
+            (Ok(Turn::Look(_) | Turn::Later(..) | Turn::Gone), Some(error)) => Err(error),
+            (turn, _) => turn,
+        }
     }
 
     /// What people wrote. While that cannot be read and a release is in flight: what was read last, and the error. Then
@@ -499,10 +503,17 @@ impl Verdict {
     }
 }
 
-/// A latched release takes traffic back.
+/// A release that is latched, now or before, takes traffic back, or is over because it has none.
 fn goes_back(decision: &Decision) -> bool {
-    let latched = decision.facts.release.as_ref().is_some_and(|release| release.latch.is_some());
-    latched && matches!(&decision.next, Next::Act(action) if action.rollback)
+    let latched = match &decision.facts.release {
+        Some(release) => release.latch.is_some(),
+        None => decision.ended.iter().any(|ended| ended.outcome != Outcome::Succeeded),
+    };
+    latched
+        && match &decision.next {
+            Next::Act(action) => action.rollback,
+            Next::Look(_) | Next::Again | Next::Wait(_) | Next::Settled | Next::Halted(_) => true,
+        }
 }
 
 /// Nothing is asked, nothing is left and nothing is to be written.
