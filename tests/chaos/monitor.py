@@ -272,6 +272,8 @@ class Replay:
     def __init__(self, service: Bound, steady: dict[str, float]):
         self._service, self._steady = service, steady
         self._weights: dict[str, int] = {}
+        #: All that the weights have been, with when each write took effect.
+        self._past: list[tuple[float, dict[str, int]]] = []
         self._sets: dict[str, TaskSet] = {}
         names = (
             "no weight before steady",
@@ -300,6 +302,7 @@ class Replay:
         if call.resource != self._service.production or not weights(call):
             return
         self._weights = weights(call)
+        self._past.append((call.ended, self._weights))
         if call.operation == "CreateRule":
             return
         for group, weight in self._weights.items():
@@ -336,8 +339,11 @@ class Replay:
             self.found["no delete under weight"].append(told(call))
 
     def _primary(self, call: Call) -> None:
+        # Judged by when it was sent: one that was held on its way lands behind a rollback, which must not wait for it. That
+        # PRIMARY is put right again before anything is deleted, the releases' ends and the deletions show.
+        sent = next((weights for at, weights in reversed(self._past) if at <= call.began), {})
         known = self._sets.get(call.resource)
-        others = [weight for group, weight in self._weights.items() if known is None or group != known.group]
+        others = [weight for group, weight in sent.items() if known is None or group != known.group]
         if known is None or any(others):
             self.found["primary has all weight"].append(told(call))
 

@@ -105,6 +105,14 @@ class TheMonitor(unittest.TestCase):
         calls[9] = about(14.0, "UpdateServicePrimaryTaskSet", "set/2")
         self.assertEqual(found(calls), {"primary has all weight"})
 
+    def test_knows_a_primary_that_landed_behind_the_way_back_from_one_that_was_sent_there(self):
+        calls = release()
+        held = replace(about(15.5, "UpdateServicePrimaryTaskSet", "set/2"), ended=18.0, faults=("hold",))
+        back = [weigh(17.0, 0, 100), about(19.0, "UpdateServicePrimaryTaskSet", "set/1")]
+        self.assertEqual(found([*calls[:9], held, *back]), set())
+        sent_there = about(18.0, "UpdateServicePrimaryTaskSet", "set/2")
+        self.assertEqual(found([*calls[:9], sent_there, *back]), {"primary has all weight"})
+
     def test_flags_a_second_task_set_in_a_group(self):
         self.assertIn("one task set a group", found([*release(), create(18.0, "set/3", B, "web-3.1")]))
 
