@@ -19,6 +19,7 @@ use tracing::{Instrument as _, debug, error, info, warn};
 
 mod emergency;
 pub mod inputs;
+mod known;
 mod listing;
 mod memory;
 mod ownership;

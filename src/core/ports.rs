@@ -122,7 +122,7 @@ pub struct Wishes {
     pub service: Option<serde_json::Value>,
     /// The `DesiredRelease` item as JSON, when there is one.
     pub desired: Option<serde_json::Value>,
-    /// Commands by ULID, oldest first; at most 100.
+    /// Commands by ULID, oldest first; at most [`COMMANDS_KEPT`](crate::model::facts::COMMANDS_KEPT).
     pub commands: Vec<(String, Result<Command, String>)>,
 }
 

@@ -19,7 +19,7 @@ use super::workqueue::{Lane, Trigger};
 use crate::decide::{Decision, Input, Limits, Next, Wait};
 use crate::model::facts::{Halt, HaltReason};
 use crate::model::{Action, Answer, Facts, Need, Plan};
-use crate::ports::{Clock, Cloud, HistoryItem, Permit, StateWrite, Store, Wishes};
+use crate::ports::{Clock, Cloud, HistoryItem, Permit, StateWrite, Store};
 use crate::records::status::{Outcome, Phase};
 use crate::records::{ReleaseStatus, ServiceKey, Span};
 use crate::telemetry::{Metrics, chain};
@@ -228,52 +228,6 @@ impl Reconciler {
         }
     }
 
-    /// What people wrote. While that cannot be read and a release is in flight: what was read last, and the error. Then
-    /// nothing is done but to bring traffic back, which needs nobody's wish.
-    async fn wishes(
-        &self,
-        key: &ServiceKey,
-        slot: &mut Slot,
-    ) -> Result<(Wishes, Option<ReconcileError>), ReconcileError> {
-        match self.store.wishes(key).await.map_err(store(Call::ReadRecords)) {
-            Ok(wishes) => {
-                slot.wishes = slot.in_flight().then(|| wishes.clone());
-                Ok((wishes, None))
-            }
-            Err(error) => match slot.wishes.clone().filter(|_| slot.in_flight()) {
-                Some(wishes) => Ok((wishes, Some(error))),
-                None => Err(error),
-            },
-        }
-    }
-
-    /// What is known of the service; none: nothing, and nothing is asked.
-    async fn memory(
-        &self,
-        key: &ServiceKey,
-        slot: &mut Slot,
-        permit: &Permit,
-        nothing_asked: bool,
-    ) -> Result<Option<Box<Memory>>, ReconcileError> {
-        if let Some(memory) = slot.memory.take_if(|memory| !memory.doubtful) {
-            return Ok(Some(memory));
-        }
-        let recalled = self.recall(key).await?;
-        let doubted = slot.memory.take();
-        if recalled.is_none() && nothing_asked {
-            return Ok(None);
-        }
-        let recalled = recalled.unwrap_or_else(Memory::of_a_new_service);
-        if let Some(mut memory) = doubted.filter(|memory| memory.rev == recalled.rev) {
-            memory.doubtful = false;
-            return Ok(Some(memory));
-        }
-        let mut memory = Box::new(recalled);
-        Box::pin(self.record_emergency(key, slot, &mut memory, permit)).await?;
-        slot.know(&memory.facts);
-        Ok(Some(memory))
-    }
-
     /// An effect that breaks a property is not carried out. Bringing traffic back is the one exception: it is
     /// never held up, only complained about.
     fn second_opinion(&self, input: &Input<'_>, decision: &Decision) -> Result<(), ReconcileError> {
@@ -414,11 +368,6 @@ impl Reconciler {
         memory.last_write_ms = self.clock.monotonic_ms();
         (memory.unsaved, memory.answered) = (false, false);
         Ok(())
-    }
-
-    async fn recall(&self, key: &ServiceKey) -> Result<Option<Memory>, ReconcileError> {
-        let remembered = self.store.remembered(key).await.map_err(store(Call::ReadState))?;
-        Ok(remembered.map(|remembered| Memory::recalled(remembered, self.clock.monotonic_ms())))
     }
 
     /// A status that cannot be told must not keep a decision from being followed.
