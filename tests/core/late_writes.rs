@@ -3,6 +3,7 @@
 use pointsman_core::decide::{Next, WaitingOn};
 use pointsman_core::model::Effect;
 use pointsman_core::model::effect::Shares;
+use pointsman_core::model::observed::AlarmState;
 use pointsman_core::records::status::Outcome;
 use pointsman_core::records::{Group, Span};
 
@@ -207,4 +208,36 @@ fn reads_that_agree_are_believed_no_sooner_than_a_weight_takes_to_be_seen() {
     assert!(goes_on(&sim), "{:?}", sim.facts().release);
     sim.pass(Fault::StaleRoutes);
     assert!(!goes_on(&sim), "then it is a person");
+}
+
+/// Rolled back from 10 %, with an owner that comes after it and whose clean-up wants its own acknowledgement.
+fn rolled_back_before_the_owner_changed() -> Sim {
+    let mut sim = at_the_first_step(Span::from_secs(4));
+    sim.region.set_alarm(sim.now, ALARM, AlarmState::Alarm);
+    sim.run_until(|sim| sim.facts().release.is_none(), 100);
+    sim.epoch += 1;
+    sim
+}
+
+/// What is written to the production route until all is quiet, and what of it goes before all other work.
+fn written(sim: &mut Sim) -> (usize, usize) {
+    sim.effects.clear();
+    sim.urgent.clear();
+    sim.run_until(Sim::is_settled, 2000);
+    assert_eq!(share_of_b(sim), 0);
+    let of_production =
+        |effect: &&Effect| matches!(effect, Effect::SetWeights { route, .. } if route == "public");
+    (sim.effects.iter().filter(of_production).count(), sim.urgent.iter().filter(of_production).count())
+}
+
+#[test]
+fn a_clean_up_that_brings_no_traffic_back_leaves_the_reserve_to_those_that_do() {
+    assert_eq!(written(&mut rolled_back_before_the_owner_changed()), (1, 0));
+}
+
+#[test]
+fn traffic_that_comes_back_to_a_group_that_is_being_cleaned_up_is_brought_back_before_all_else() {
+    let mut sim = rolled_back_before_the_owner_changed();
+    sim.move_by_hand(90, 10);
+    assert_eq!(written(&mut sim), (1, 1));
 }

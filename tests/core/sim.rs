@@ -103,6 +103,8 @@ pub struct Sim {
     pub epoch: u64,
     pub ended: Vec<Ended>,
     pub effects: Vec<Effect>,
+    /// What was sent before all other work.
+    pub urgent: Vec<Effect>,
     pub violations: Vec<String>,
     pub reached: BTreeMap<String, u64>,
     pub bug: Bug,
@@ -147,6 +149,7 @@ impl Sim {
             epoch: 1,
             ended: Vec::new(),
             effects: Vec::new(),
+            urgent: Vec::new(),
             violations: Vec::new(),
             reached: BTreeMap::new(),
             bug: Bug::None,
@@ -433,6 +436,9 @@ impl Sim {
             return decision.next;
         };
         let plan = plan.expect("an effect needs a plan");
+        if action.rollback {
+            self.urgent.push(action.effect.clone());
+        }
         if self.bug == Bug::ActBeforeRecord && fault == Fault::CrashBefore {
             // The effect is out, the announcement never was.
             self.apply(&plan, &action.effect);

@@ -314,7 +314,10 @@ fn barrier(pass: &mut Pass<'_>, job: &Cleanup) -> Option<Next> {
                 format!("{route}, and group {} has no running task to take its traffic", job.group.other());
             return Some(wait(pass, job, WaitingOn::GroupAtZero { owner }, None));
         }
-        return Some(pass.set_weights(&route, target, None, true));
+        // Traffic that is still there, or again, is brought back before all else. A write that only asks for an
+        // acknowledgement waits its turn, and leaves to the ways back what is kept for them.
+        let brings_back = !reads_zero && pass.production().contains(&route);
+        return Some(pass.set_weights(&route, target, None, brings_back));
     }
     None
 }
