@@ -62,6 +62,9 @@ pub enum Asked<T> {
         refusal: Refusal,
         /// The hash of whatever is there, so that the refusal is said once.
         hash: String,
+        /// `spec.suspend` of a `ManagedService` says something else than false: whoever wants everything to stand still
+        /// is heeded, whatever else in the record is wrong.
+        suspend: bool,
     },
 }
 
@@ -115,6 +118,17 @@ pub struct Input<'a> {
     pub fresh_uid: &'a str,
     /// The claim that the last pass tried to take and could not: (ARN, its owner).
     pub claim_denied: Option<&'a (String, String)>,
+}
+
+impl Input<'_> {
+    /// The one edit that counts in flight: no forward step and no deletion.
+    pub(crate) fn suspended(&self) -> bool {
+        match self.service {
+            Asked::Valid { spec, .. } => spec.suspend,
+            Asked::Invalid { suspend, .. } => *suspend,
+            Asked::Absent => false,
+        }
+    }
 }
 
 /// What to record, then what to do.
@@ -200,7 +214,8 @@ fn ladder(pass: &mut Pass<'_>) -> Next {
     }
     // 5: what was announced and not acknowledged; a step forward may not have happened, so that repeating
     // it needs the same evidence as the first attempt.
-    let held = matches!(watch, latch::Watch::Hold(_)) && outstanding::goes_forward(pass);
+    let stands = matches!(watch, latch::Watch::Hold(_)) || pass.input.suspended();
+    let held = stands && outstanding::goes_forward(pass);
     if !held && let Some(next) = outstanding::pause(pass).or_else(|| outstanding::repeat(pass)) {
         return next;
     }
@@ -208,7 +223,7 @@ fn ladder(pass: &mut Pass<'_>) -> Next {
         return next;
     }
     // 6: no forward step, no delete.
-    if pass.release().is_some() && pass.suspended() {
+    if pass.release().is_some() && pass.input.suspended() {
         return pass.wait(WaitingOn::Suspended);
     }
     // 10–11: forward, PRIMARY, outcome.

@@ -1,9 +1,9 @@
 //! A weight write whose answer was lost may land long after the next step's write. It is ours, and no person's hand.
 
 use pointsman_core::decide::{Next, WaitingOn};
-use pointsman_core::model::Effect;
 use pointsman_core::model::effect::Shares;
 use pointsman_core::model::observed::AlarmState;
+use pointsman_core::model::{Effect, Resource};
 use pointsman_core::records::status::Outcome;
 use pointsman_core::records::{Group, Span};
 
@@ -240,4 +240,50 @@ fn traffic_that_comes_back_to_a_group_that_is_being_cleaned_up_is_brought_back_b
     let mut sim = rolled_back_before_the_owner_changed();
     sim.move_by_hand(90, 10);
     assert_eq!(written(&mut sim), (1, 1));
+}
+
+/// At 10 %, with a write of 100 % announced that AWS does not answer.
+fn a_step_forward_without_an_answer() -> Sim {
+    let mut sim = at_the_first_step(Span::from_secs(4));
+    let open = |sim: &Sim| sim.facts().outstanding.contains_key(&Resource::Route("public".to_owned()));
+    for _ in 0..400 {
+        sim.pass(Fault::LostCall);
+        if open(&sim) {
+            return sim;
+        }
+    }
+    panic!("no step forward: {:?}", sim.last_next);
+}
+
+#[test]
+fn a_step_forward_that_gets_no_answer_is_not_repeated_over_a_persons_rollback() {
+    let mut sim = a_step_forward_without_an_answer();
+    sim.move_by_hand(100, 0);
+    for fault in [Fault::LostCall; 8].into_iter().chain([Fault::None; 8]) {
+        sim.pass(fault);
+        assert_eq!(share_of_b(&sim), 0, "{:?}", sim.last_next);
+    }
+    assert_eq!(how_it_ended(&mut sim), (Outcome::RolledBack, "MovedByHand".to_owned()));
+}
+
+#[test]
+fn a_step_forward_that_gets_no_answer_is_repeated_where_the_route_shows_what_was_before() {
+    let mut sim = a_step_forward_without_an_answer();
+    for fault in [Fault::StaleRoutes, Fault::None, Fault::StaleRoutes, Fault::None] {
+        sim.pass(fault);
+    }
+    sim.run_until(|sim| share_of_b(sim) == 1000, 20);
+    assert_eq!(how_it_ended(&mut sim).0, Outcome::Succeeded);
+}
+
+#[test]
+fn a_step_forward_that_gets_no_answer_is_not_repeated_while_the_service_is_suspended() {
+    let mut sim = a_step_forward_without_an_answer();
+    sim.suspend(true);
+    for _ in 0..20 {
+        sim.pass(Fault::None);
+        assert_eq!(share_of_b(&sim), 100, "{:?}", sim.last_next);
+    }
+    sim.suspend(false);
+    assert_eq!(how_it_ended(&mut sim).0, Outcome::Succeeded);
 }

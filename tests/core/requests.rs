@@ -35,12 +35,14 @@ fn malformed(field: &str) -> Refusal {
 
 fn spoil_record(sim: &mut Sim, hash: &str) {
     sim.last_next = None;
-    sim.desired = Asked::Invalid { refusal: malformed("spec.taskDefinition"), hash: hash.to_owned() };
+    sim.desired =
+        Asked::Invalid { refusal: malformed("spec.taskDefinition"), hash: hash.to_owned(), suspend: false };
 }
 
 fn spoil_service(sim: &mut Sim) {
     sim.withdraw_service_for_a_while();
-    sim.service = Asked::Invalid { refusal: malformed("spec.bake"), hash: "sha256:spoilt".to_owned() };
+    sim.service =
+        Asked::Invalid { refusal: malformed("spec.bake"), hash: "sha256:spoilt".to_owned(), suspend: false };
 }
 
 /// How the next one ends.
@@ -301,4 +303,21 @@ fn a_strategy_that_the_service_lacks_is_refused_when_asked_for_and_when_it_went_
     assert_eq!(outcome, Outcome::Refused);
     assert!(message.contains("slow"), "{message}");
     assert!(sim.effects.is_empty(), "{:?}", sim.effects);
+}
+
+#[test]
+fn a_suspension_counts_whatever_else_is_wrong_in_the_record() {
+    for suspend in [true, false] {
+        let mut sim = Sim::serving(|spec| spec.bake = Span::from_secs(20));
+        sim.ask(2);
+        sim.run_until(|sim| sim.region.weights_of("public").is_some_and(|live| live.b > 0), 100);
+        let (refusal, hash) = (malformed("spec.bake"), "sha256:spoilt".to_owned());
+        sim.service = Asked::Invalid { refusal, hash, suspend };
+        let before = sim.region.weights_of("public");
+        for _ in 0..40 {
+            sim.pass(Fault::None);
+        }
+        assert_eq!(sim.region.weights_of("public") == before, suspend, "suspend: {suspend}");
+        assert_eq!(sim.violations, Vec::<String>::new());
+    }
 }

@@ -81,8 +81,13 @@ fn asked<T>(
     };
     match read(key, item) {
         Ok((spec, hash)) => Asked::Valid { spec, hash },
-        Err((refusal, hash)) => Asked::Invalid { refusal, hash },
+        Err((refusal, hash)) => Asked::Invalid { refusal, hash, suspend: suspends(item) },
     }
+}
+
+/// What a record that can't be read says of standing still; anything but a plain `false` is taken for a yes.
+fn suspends(item: &serde_json::Value) -> bool {
+    item.pointer("/spec/suspend").is_some_and(|said| *said != serde_json::Value::Bool(false))
 }
 
 fn wish(id: String, command: Result<Command, String>, now: Timestamp) -> Wish {
@@ -93,5 +98,41 @@ fn wish(id: String, command: Result<Command, String>, now: Timestamp) -> Wish {
     match made {
         Some(made) => Wish { id, age: Span::between(made, now), command },
         None => Wish { id, age: Span::ZERO, command: Err("its sort key is not a ULID".to_owned()) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_service_record_that_cannot_be_read_suspends_unless_it_says_false() {
+        let cases = [
+            (json!({"spec": {"suspend": true, "bakke": 1}}), true),
+            (json!({"spec": {"suspend": "yes"}}), true),
+            (json!({"spec": {"suspend": false, "bakke": 1}}), false),
+            (json!({"spec": {"bakke": 1}}), false),
+            (json!({"spec": "suspend"}), false),
+        ];
+        for (item, suspends) in cases {
+            let read = |_: &ServiceKey, _: &serde_json::Value| Err((refusal(), "sha256:0".to_owned()));
+            let asked: Asked<ManagedServiceSpec> = asked(&key(), Some(&item), read);
+            assert!(
+                matches!(asked, Asked::Invalid { suspend, .. } if suspend == suspends),
+                "{item}: {asked:?}"
+            );
+        }
+    }
+
+    fn key() -> ServiceKey {
+        "shop/checkout".parse().unwrap()
+    }
+
+    fn refusal() -> Refusal {
+        let text = String::new;
+        let code = crate::records::check::RefusalCode::Malformed;
+        Refusal { code, field: text(), value: text(), allowed: text(), fix: text() }
     }
 }

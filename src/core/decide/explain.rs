@@ -96,10 +96,6 @@ impl<'a> View<'a> {
         }
     }
 
-    fn suspended(&self) -> bool {
-        self.spec().is_some_and(|spec| spec.suspend)
-    }
-
     fn release(&self) -> Option<&'a facts::Release> {
         self.facts.release.as_ref()
     }
@@ -202,7 +198,7 @@ impl<'a> View<'a> {
         if let Some(release) = self.release() {
             return self.phase_in_flight(release);
         }
-        if self.suspended() {
+        if self.input.suspended() {
             return Phase::Suspended;
         }
         let waits_for_record =
@@ -221,7 +217,7 @@ impl<'a> View<'a> {
         if release.latch.is_some() {
             return Phase::RollingBack;
         }
-        if self.suspended() {
+        if self.input.suspended() {
             return Phase::Suspended;
         }
         match progress.stage {

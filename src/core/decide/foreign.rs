@@ -10,24 +10,34 @@
 use super::evidence::{Evidence, world_readable};
 use super::pass::Pass;
 use super::{Next, WaitingOn};
-use crate::model::Effect;
 use crate::model::effect::Shares;
 use crate::model::facts::{Facts, KEPT, LatchCause, LateWrite};
+use crate::model::{Effect, Resource};
 use crate::records::Span;
 
 /// This many consecutive observations, and the propagation wait, before weights that differ from ours are believed.
 pub(super) const READS: u8 = 3;
 
-/// The first production route that shows other weights than ours while no write of it is open: its name, what it
-/// shows, what we wrote.
+/// The first production route that shows other weights than ours: its name, what it shows, what we wrote.
 pub(super) fn first(pass: &Pass<'_>) -> Option<(String, Shares, Shares)> {
     pass.production().into_iter().find_map(|route| {
-        if pass.route_outstanding(&route) {
-            return None;
-        }
         let (live, expected) = (pass.live(&route)?, pass.expected(&route)?);
-        (!live.same_ratio(expected)).then_some((route, live, expected))
+        let other = match pass.outstanding(&Resource::Route(route.clone())) {
+            None => !live.same_ratio(expected),
+            Some(open) => is_less_than_both(pass, &route, live, expected, &open.effect),
+        };
+        other.then_some((route, live, expected))
     })
+}
+
+/// While a write is open the route shows that one or the last one, or what a late one brought. Less of the candidate
+/// than any of them is a person's, and they may well act just when AWS does not answer us.
+fn is_less_than_both(pass: &Pass<'_>, route: &str, live: Shares, expected: Shares, open: &Effect) -> bool {
+    let (Some(release), Effect::SetWeights { shares: announced, .. }) = (pass.release(), open) else {
+        return false;
+    };
+    let less = |than: Shares| than.gives_more_to(release.candidate.group, live);
+    less(expected) && less(*announced) && !is_late_write(pass, route, live)
 }
 
 /// Looks again, latches, or puts weights back; nothing when all is as written, or when others must speak first.
@@ -44,7 +54,7 @@ pub(super) fn answer(pass: &mut Pass<'_>, evidence: &Evidence) -> Option<Next> {
     if less && is_late_write(pass, &route, live) {
         let clear = *evidence == Evidence::Clear && world_readable(pass).is_ok();
         // `hold_without_evidence` says what is missing, and ends the release when it stays so.
-        if !clear {
+        if !clear || pass.would_starve(&route, candidate) {
             return None;
         }
         forget(pass);

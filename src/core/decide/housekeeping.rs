@@ -22,7 +22,7 @@ const STUCK_POLL: Span = Span::from_mins(5);
 /// Adds the watched time to every clock, and takes note of a crash or a change of hands.
 pub(super) fn begin_pass(pass: &mut Pass<'_>) {
     let input = pass.input;
-    let (watched, suspended) = (input.watched, pass.suspended());
+    let (watched, suspended) = (input.watched, pass.input.suspended());
     let facts = &mut pass.facts;
     if facts.uid.is_empty() {
         input.fresh_uid.clone_into(&mut facts.uid);
@@ -251,7 +251,7 @@ fn await_late_creation(pass: &mut Pass<'_>, job: &Cleanup) -> Next {
 
 fn quiesce(pass: &mut Pass<'_>, job: &Cleanup, set: &TaskSet) -> Next {
     // Its writes serve the deletion, which suspension holds up.
-    if pass.suspended() {
+    if pass.input.suspended() {
         return wait(pass, job, WaitingOn::Suspended, None);
     }
     if let Some(next) = barrier(pass, job) {

@@ -91,7 +91,9 @@ fn weights(pass: &mut Pass<'_>, route: &str, effect: &Effect) -> Option<Next> {
         }
         (None, None) => return None,
     };
-    Some(pass.set_weights(route, shares, None, false))
+    // Forward only from what was judged: whoever moves weights in between wins.
+    let judged = pass.live(route).filter(|_| goes_forward(pass));
+    Some(pass.set_weights(route, shares, judged, false))
 }
 
 fn primary(pass: &mut Pass<'_>, entry: &Outstanding) -> Option<Next> {

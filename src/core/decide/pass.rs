@@ -48,11 +48,6 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// `suspend` and a shorter `releaseMayChoose` are the only edits that count in flight.
-    pub(super) fn suspended(&self) -> bool {
-        self.service_spec().is_some_and(|spec| spec.suspend)
-    }
-
     // --- what is pinned
 
     pub(super) fn release(&self) -> Option<&Release> {

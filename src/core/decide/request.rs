@@ -16,7 +16,7 @@ pub(super) fn observe(pass: &mut Pass<'_>) -> Option<Next> {
             forget(pass);
             None
         }
-        Asked::Invalid { refusal, hash } => refuse_unreadable(pass, refusal, hash),
+        Asked::Invalid { refusal, hash, .. } => refuse_unreadable(pass, refusal, hash),
         Asked::Valid { spec, hash } => observe_valid(pass, spec, hash),
     }
 }

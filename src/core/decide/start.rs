@@ -50,7 +50,7 @@ pub(super) fn start(pass: &mut Pass<'_>) -> Option<Next> {
         pass.facts.claims.remove(arn);
         return Some(refuse(pass, &claimed(arn, owner)));
     }
-    if pass.suspended() {
+    if pass.input.suspended() {
         return Some(pass.wait(WaitingOn::Suspended));
     }
     let Some(preflight) = &pass.input.observed.extra.preflight else {

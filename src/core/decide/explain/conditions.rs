@@ -68,8 +68,11 @@ fn dated(view: &View<'_>, said: Said) -> Condition {
 }
 
 fn accepted(view: &View<'_>) -> Said {
-    let goes_on =
-        if view.release().is_some() { "; the release in flight goes on by its pinned plan" } else { "" };
+    let goes_on = match view.release() {
+        Some(_) if view.input.suspended() => "; the release in flight stands still, as spec.suspend says",
+        Some(_) => "; the release in flight goes on by its pinned plan",
+        None => "",
+    };
     if let Asked::Invalid { refusal, .. } = view.input.desired {
         return said("Accepted", "False", format!("{:?}", refusal.code))
             .because(format!("{}{goes_on}", plain(&refusal.to_string())));
@@ -295,7 +298,7 @@ fn rollback_stuck(view: &View<'_>) -> Option<Said> {
 }
 
 fn suspended(view: &View<'_>) -> Option<Said> {
-    view.suspended().then(|| {
+    view.input.suspended().then(|| {
         said("Suspended", "True", "Suspend").because(
             "spec.suspend is true: no forward step and no deletion; alarms still roll back, outages are still put right",
         )
@@ -356,8 +359,8 @@ fn plan_pinned(view: &View<'_>) -> Option<Said> {
     let edited = comparable(spec) != comparable(&plan.spec) || steps_differ;
     edited.then(|| {
         said("PlanPinned", "True", "EditedInFlight").because(format!(
-            "the ManagedService was edited during {}; the edit counts from the next release, only suspend and \
-             releaseMayChoose act at once",
+            "the ManagedService was edited during {}; the edit counts from the next release, only suspend acts at \
+             once",
             view.release_id(release.id)
         ))
     })

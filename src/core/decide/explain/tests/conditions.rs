@@ -55,7 +55,7 @@ fn a_refused_record_says_so_while_the_release_goes_on() {
         allowed: "family:revision".to_owned(),
         fix: "name a revision".to_owned(),
     };
-    scene.desired = Asked::Invalid { refusal, hash: "sha256:0".to_owned() };
+    scene.desired = Asked::Invalid { refusal, hash: "sha256:0".to_owned(), suspend: false };
     insta::assert_snapshot!(scene.says("Accepted"), @r#"False Malformed spec.taskDefinition is "checkout\u{1b}[31m"; allowed: family:revision; name a revision; the release in flight goes on by its pinned plan"#);
     assert_eq!(scene.status().status.phase, Phase::Baking);
 }

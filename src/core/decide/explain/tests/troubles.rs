@@ -291,7 +291,7 @@ fn a_service_record_that_is_refused_or_missing_is_the_first_thing_said() {
         allowed: "a time".to_owned(),
         fix: "write 15m".to_owned(),
     };
-    scene.service = Asked::Invalid { refusal, hash: "sha256:spoilt".to_owned() };
+    scene.service = Asked::Invalid { refusal, hash: "sha256:spoilt".to_owned(), suspend: false };
     insta::assert_snapshot!(scene.says("Accepted"), @r#"False Malformed the ManagedService is refused: spec.bake is "soon"; allowed: a time; write 15m; the release in flight goes on by its pinned plan"#);
     assert_eq!(scene.status().status.observed.managed_service_hash.as_deref(), Some("sha256:spoilt"));
     scene.service = Asked::Absent;
