@@ -93,6 +93,67 @@ def three_daemons(stage: Stage) -> str:
             daemon.end()
 
 
+#: How long a version is kept, in seconds: the next release is at its first step before that is over, on a busy machine too.
+KEPT = 20.0
+#: How long no daemon runs, in seconds: longer than the lease, the bake and the time for which a version is kept.
+WITHOUT_DAEMONS = KEPT + LEASE_TTL
+
+
+@story("while no daemon runs nothing moves and every request is answered; then releases go on where they stood")
+def without_daemons(stage: Stage) -> str:
+    world = stage.installation("static")
+    daemons = [world.daemon.start(), _mate(world, "staticmate", world.daemon.shards)]
+    baking, resting = world.subject("staticbaking"), world.subject("staticresting", retention=f"{KEPT:g}s")
+    try:
+        for subject in (baking, resting):
+            subject.first_release()
+        # One keeps the version before for a while, the other shares its traffic between two when the daemons die.
+        after = resting.await_outcome(resting.desire(resting.revision()))
+        check(after["outcome"] == "Succeeded", f"the release should have succeeded: {after}")
+        request = baking.desire(baking.revision())
+        baking.await_phase("Baking", weight=10)
+        for daemon in daemons:
+            daemon.kill()
+        with baking.steady_traffic() as traffic, resting.steady_traffic() as beside:
+            marks = [subject.mark() for subject in (baking, resting)]
+            before = [_everything(subject) for subject in (baking, resting)]
+            check([len(sets) for _, _, sets in before] == [2, 2], f"each should have two task sets: {before}")
+            holds_for(
+                "weights and task sets are as the daemons left them",
+                lambda: [_everything(subject) for subject in (baking, resting)] == before,
+                WITHOUT_DAEMONS,
+            )
+            moved = [call for subject, mark in zip((baking, resting), marks) for call in subject.moves(mark)]
+            check(not moved, f"nobody is there, and yet: {moved}")
+        verdicts = [baking.judge(traffic), resting.judge(beside)]
+        for verdict in verdicts:
+            # Before the traffic there were other weights, and no requests for a share of them.
+            verdict.shares = [share for share in verdict.shares if share.requests]
+        check(verdicts[0].shares, "the traffic should have been shared between two versions")
+        complaints = [told for verdict in verdicts for told in verdict.complaints()]
+        check(not complaints, "; ".join(complaints))
+        world.daemon.start()
+        outcome = baking.await_outcome(request)
+        check(outcome["outcome"] == "Succeeded", f"the release should have succeeded: {outcome}")
+        for subject in (baking, resting):
+            subject.await_settled()
+        requests = sum(verdict.requests for verdict in verdicts)
+        return f"{requests} requests in {WITHOUT_DAEMONS:g} s without a daemon, none failed"
+    finally:
+        for daemon in daemons:
+            daemon.end()
+
+
+def _everything(subject: Subject) -> tuple[dict[str, int], dict[str, int], list[tuple]]:
+    """Weights of both routes, and the task sets with all that a daemon could change of them."""
+    service, region = subject.service, subject.region
+    sets = [
+        (one["taskSetArn"], one["status"], one["scale"]["value"], one["computedDesiredCount"], one["runningCount"])
+        for one in region.task_sets(service)
+    ]
+    return region.weights(service, service.production), region.weights(service, service.test), sorted(sets)
+
+
 def _mate(world: World, name: str, shards: int) -> Daemon:
     daemon = Daemon(world.pointsman, world.directory, world.sandbox.endpoint, world.tables, name, world.answers)
     daemon.shards = shards
