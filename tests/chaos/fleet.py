@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from harness import Call, Sandbox, Tables
-from monitor import Bound, Trace
+from monitor import Bound, Trace, Trouble
 from region import CLUSTER, OUR_KEY, Region
 from relay import Loop, Relay
 from releases import Line
@@ -20,10 +20,9 @@ from replica import Replica
 from subject import Subject
 from together import together
 
-#: Three nodes learn of a weight one after the other; 0.2 s are for a busy machine. The records state much more
-#: (`schedule.PROPAGATION`), but traffic is judged by what the region does.
+#: Three nodes learn of a weight one after the other, on a busy machine somewhat later. Traffic is judged by what the
+#: records state.
 WEATHER = ("--nodes", "3", "--propagation-millis", "300")
-IN_FORCE = 0.3 + 0.2
 #: Between two looks at all task sets, in seconds.
 LOOK_EVERY = 0.25
 #: For a daemon to refuse its configuration, in seconds.
@@ -123,11 +122,11 @@ class Fleet:
         services = [line.subject.service for line in self.lines]
         return [Bound(one.name, one.arn, one.groups, one.production, one.test) for one in services]
 
-    def trace(self, calls: list[Call]) -> Trace:
+    def trace(self, calls: list[Call], troubles: list[Trouble]) -> Trace:
         """Everything that the monitor looks at."""
         lives = [life for replica in self.replicas for life in replica.lives]
         ties = [tie for replica in self.replicas for tie in replica.ties]
-        return Trace(calls, self.bounds(), OUR_KEY, lives, ties, dict(self.steady))
+        return Trace(calls, self.bounds(), OUR_KEY, lives, ties, troubles, dict(self.steady))
 
     def end(self) -> None:
         """Ends every process and thread that was started here."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Iterable, NamedTuple, Optional, Sequence
 
 from harness import MOVED_SERVICES, Call
+from schedule import LEASE_RENEW, LEASE_TTL
 
 #: The calls that can change something and that daemons may make (docs/architecture.md, `model::Mutation`).
 ALLOWED = frozenset(
@@ -27,6 +29,9 @@ ALLOWED = frozenset(
 )
 #: The longest that one call of a daemon may take, by its configuration, in seconds: then it has given it up.
 OPERATION = 2.0
+#: A lease without its owner is taken within two times to live, and what is on its way then (L4): the last beat of who died
+#: may land an OPERATION late. See `_chance` for which seconds count.
+FAILOVER = 2 * LEASE_TTL + OPERATION
 #: A write that passed the lease gate leaves a process that goes on at most so many seconds later.
 TIED_GRACE = 0.5
 #: What each daemon allows itself of AWS's account-wide quotas (src/aws/budget.rs, `Rates`): operations, burst, tokens a
@@ -60,6 +65,17 @@ class Tie(NamedTuple):
     access_key: str
     began: float
     ended: float
+
+
+class Trouble(NamedTuple):
+    """A time in which something was done to a process, or to all of them, that may keep it from the lease's table."""
+
+    #: Empty: to all.
+    access_key: str
+    began: float
+    ended: float
+    #: Of the disturbance.
+    kind: str
 
 
 class Take(NamedTuple):
@@ -102,6 +118,7 @@ class Trace:
     ours: str
     lives: Sequence[Life] = ()
     ties: Sequence[Tie] = ()
+    troubles: Sequence[Trouble] = ()
     #: When a task set was first seen steady, by ARN.
     steady: dict[str, float] = field(default_factory=dict)
 
@@ -149,6 +166,8 @@ def violations(trace: Trace) -> dict[str, list[str]]:
         "one task set a release": [],
         "a late owner does not write": stale_writers(trace),
         "rates stay within the budget": rates(trace),
+        "what a dead owner had is owned again": [str(one) for one in failovers(trace) if one.late],
+        "without the tables only the way back": moves_without_tables(trace),
     }
     for service in trace.services:
         found["one call at a time"] += overlaps(trace, service)
@@ -402,13 +421,100 @@ def owners_at(known: Sequence[Take], at: float) -> list[str]:
     return [take.access_key for take in sorted(last.values())]
 
 
-def failovers(known: Sequence[Take], losses: Iterable[tuple[float, str]]) -> list[float]:
-    """Seconds from the loss of an owner to the next one; `losses` are times with access keys."""
+@dataclass(frozen=True)
+class Failover:
+    """A lease whose owner has died."""
+
+    lease: str
+    owner: str
+    #: When it died, and when somebody took the lease; `None` when nobody did.
+    lost: float
+    taken: Optional[float]
+    #: Seconds that the daemon which could best have taken it had for that (`_chance`).
+    chance: float
+
+    @property
+    def late(self) -> bool:
+        """Whether that was time enough (L4)."""
+        return self.chance > FAILOVER
+
+    def __str__(self) -> str:
+        after = "nobody took it" if self.taken is None else f"it was taken {self.taken - self.lost:.1f} s later"
+        return f"{self.lease} of {self.owner}, dead at {self.lost:.3f}: {after}, {self.chance:.1f} s of them undisturbed"
+
+
+def failovers(trace: Trace) -> list[Failover]:
+    """What became of each lease whose owner's process ended, by a kill or by itself."""
+    ended = {life.access_key: life.ended for life in trace.lives if life.ended is not None}
+    beats = _beats(trace.calls)
+    by_lease: dict[str, list[Take]] = defaultdict(list)
+    for take in takes(trace.calls):
+        by_lease[take.lease].append(take)
     found = []
-    for at, access_key in losses:
-        if access_key not in owners_at(known, at):
+    for lease, known in by_lease.items():
+        for take, after in zip(known, [*known[1:], None]):
+            lost = max(take.at, ended.get(take.access_key, float("inf")))
+            taken = after.at if after else None
+            if lost < (taken or float("inf")) and take.access_key in ended:
+                chance = max((_chance(trace, key, some, lost, taken) for key, some in beats.items()), default=0.0)
+                found.append(Failover(lease, take.access_key, lost, taken, chance))
+    return sorted(found, key=lambda one: one.lost)
+
+
+def _beats(calls: Iterable[Call]) -> dict[str, list[float]]:
+    """When each process beat in the lease's table: it ran, and its table answered."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for call in calls:
+        member = (call.parameters.get("Key") or {}).get("pk", {}).get("S") == "lease#members"
+        if call.operation == "UpdateItem" and call.done and member:
+            found[call.access_key].append(call.began)
+    return found
+
+
+def _chance(trace: Trace, key: str, beats: Sequence[float], lost: float, taken: Optional[float]) -> float:
+    """Seconds between two times in which a process could watch another one's beat stand still: what lies between two beats
+    of its own, of which it does one each `LEASE_RENEW`, and two of those at most, as it counts itself. So a busy machine,
+    on which a process comes to nothing, makes this time no longer. It does not count while something was done to it or to
+    all, nor for `OPERATION` after that, by when a call that hung has been given up and the next look is on its way.
+    """
+    end = float("inf") if taken is None else taken
+    troubles = [one for one in trace.troubles if one.access_key in ("", key)]
+    seconds = 0.0
+    for began, ended in pairwise(beat for beat in sorted(beats) if lost <= beat <= end):
+        if not any(one.began < ended and began < one.ended + OPERATION for one in troubles):
+            seconds += min(ended - began, 2 * LEASE_RENEW)
+    return seconds
+
+
+def moves_without_tables(trace: Trace) -> list[str]:
+    """While nobody reaches the tables longer than a lease lives, traffic may go back to one version, and nothing else moves."""
+    found = []
+    for outage in trace.troubles:
+        if outage.kind != "tablesDown":
             continue
-        after = next((take.at for take in known if take.at > at and take.access_key != access_key), None)
-        if after is not None:
-            found.append(after - at)
+        for call in trace.moves():
+            if not outage.began + LEASE_TTL < call.began < outage.ended:
+                continue
+            production = any(call.resource == service.production for service in trace.services)
+            if not production or min(weights(call).values(), default=1) > 0:
+                found.append(f"{told(call)}, {call.began - outage.began:.1f} s after the tables were gone")
+    return found
+
+
+def outages(trace: Trace, longest: float) -> list[str]:
+    """What shows that nobody reached the tables once for so long; complaints when that did not happen."""
+    long = [one for one in trace.troubles if one.kind == "tablesDown" and one.ended - one.began >= longest]
+    found = [] if long else [f"the tables were never gone for {longest:g} s"]
+    for outage in long:
+        reached = [
+            call
+            for call in trace.calls
+            if call.service == "dynamodb"
+            and call.access_key != trace.ours
+            and call.done
+            and outage.began + OPERATION < call.began < outage.ended
+        ]
+        found += [f"the tables were said to be gone: {told(call)}" for call in reached]
+        if not any(take.at > outage.ended for take in takes(trace.calls)):
+            found.append("nobody took a lease after the tables were back")
     return found

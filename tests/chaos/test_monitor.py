@@ -4,7 +4,8 @@ import unittest
 from dataclasses import replace
 
 from harness import Call
-from monitor import Bound, Life, Take, Tie, Trace, failovers, takes, violations
+from monitor import FAILOVER, OPERATION, Bound, Life, Tie, Trace, Trouble, failovers, outages, takes, violations
+from schedule import LEASE_RENEW, LEASE_TTL
 
 A, B = "tg/a", "tg/b"
 WEB = Bound("web", "service/web", {"a": A, "b": B}, "rule/production", "rule/test")
@@ -218,9 +219,107 @@ class Takes(unittest.TestCase):
         known = takes([take(1.0, FIRST, 1), beat, replace(take(3.0, SECOND, 2), result="Conditional")])
         self.assertEqual([(one.access_key, one.epoch) for one in known], [(FIRST, 1)])
 
-    def test_tell_how_long_a_lost_owner_was_missed(self):
-        known = [Take(1.0, FIRST, "lease#all", 1), Take(9.0, SECOND, "lease#all", 2)]
-        self.assertEqual(failovers(known, [(5.0, FIRST), (6.0, SECOND), (10.0, SECOND)]), [4.0])
+
+def beat(at, key):
+    parameters = {"Key": {"pk": {"S": "lease#members"}, "sk": {"S": key}}, "UpdateExpression": "SET #beat = #beat + :one"}
+    return call(at, "UpdateItem", "state", parameters, key, "dynamodb")
+
+
+def beats(key, began, ended, every=LEASE_RENEW):
+    return [beat(began + every * n, key) for n in range(int((ended - began) / every) + 1)]
+
+
+LEASE, THIRD = "what a dead owner had is owned again", "AKIDTHREE"
+
+
+class WhatADeadOwnerHad(unittest.TestCase):
+    """The first owner takes a lease at 1.0 and dies at 10.0; the second one lives for the whole time."""
+
+    LIVES = (Life(FIRST, 0.0, 10.0), Life(SECOND, 0.0, None))
+
+    def judge(self, taken, until=60.0, every=LEASE_RENEW, lives=LIVES, troubles=(), others=()):
+        calls = [take(1.0, FIRST, 1), *beats(SECOND, 0.0, until, every), *others]
+        if taken:
+            calls.append(take(taken, SECOND, 2))
+        judged = trace(sorted(calls, key=lambda one: one.began), lives=lives, troubles=troubles)
+        self.assertEqual(bool(violations(judged)[LEASE]), any(one.late for one in failovers(judged)))
+        return judged
+
+    def late(self, *arguments, **more):
+        return [one.late for one in failovers(self.judge(*arguments, **more))]
+
+    def test_is_owned_again_within_two_times_to_live_and_what_is_on_the_way(self):
+        self.assertEqual(self.late(10.0 + FAILOVER), [False])
+        self.assertEqual(self.late(10.0 + FAILOVER + 3 * LEASE_RENEW), [True])
+        self.assertLess(FAILOVER, 2 * LEASE_TTL + OPERATION + 0.01)
+
+    def test_is_flagged_when_nobody_ever_takes_it_and_was_there_to(self):
+        self.assertEqual(self.late(None), [True])
+        self.assertEqual(self.late(None, until=15.0), [False])
+
+    def test_is_nobodys_concern_while_its_owner_lives(self):
+        self.assertEqual(self.late(None, lives=[Life(FIRST, 0.0, None), self.LIVES[1]]), [])
+        self.assertEqual(self.late(9.0), [])
+
+    def test_may_wait_for_as_long_as_the_others_are_kept_from_it(self):
+        away = [Trouble(SECOND, 10.0, 30.0, "cut")]
+        self.assertEqual(self.late(30.0 + OPERATION + FAILOVER, troubles=away), [False])
+        self.assertEqual(self.late(30.0 + OPERATION + FAILOVER + 3 * LEASE_RENEW, troubles=away), [True])
+        self.assertEqual(self.late(None, troubles=[Trouble("", 10.0, 60.0, "tablesDown")]), [False])
+        self.assertEqual(self.late(None, troubles=[Trouble(THIRD, 10.0, 60.0, "cut")]), [True])
+
+    def test_counts_what_is_between_two_times_of_trouble_but_not_before_a_call_that_hung_was_given_up(self):
+        storm = [Trouble(SECOND, at, at + 1.0, "silent") for at in range(10, 60, 5)]
+        self.assertEqual(self.late(None, troubles=storm), [True])
+        storm = [Trouble(SECOND, at, at + 1.0, "silent") for at in range(10, 60, 3)]
+        self.assertEqual(self.late(None, troubles=storm), [False])
+
+    def test_is_judged_by_how_far_a_busy_machine_let_its_taker_come(self):
+        self.assertEqual(self.late(30.0, every=5.0), [False])
+        self.assertEqual(self.late(None, every=5.0, until=80.0), [True])
+        self.assertEqual(self.late(30.0, every=1.0), [True])
+
+    def test_is_judged_by_each_life_of_its_taker_alone(self):
+        lives = [*self.LIVES, Life(THIRD, 15.0, None)]
+        self.assertEqual(self.late(18.0, lives=lives, until=14.0, others=beats(THIRD, 15.0, 20.0)), [False])
+
+    def test_is_asked_of_each_lease_and_of_each_owner(self):
+        mate = take(2.0, FIRST, 1, "lease#other")
+        lives = [self.LIVES[0], Life(SECOND, 0.0, 40.0), Life(THIRD, 0.0, None)]
+        judged = self.judge(14.0, lives=lives, others=[mate, *beats(THIRD, 0.0, 60.0)])
+        told = {(one.lease, one.owner): one.late for one in failovers(judged)}
+        lease, other = "lease#all/lease", "lease#other/lease"
+        self.assertEqual(told, {(lease, FIRST): False, (other, FIRST): True, (lease, SECOND): True})
+
+
+class WithoutTables(unittest.TestCase):
+    NAME = "without the tables only the way back"
+    GONE = Trouble("", 13.5, 30.0, "tablesDown")
+
+    def test_traffic_may_go_back_and_nothing_else_moves(self):
+        calls = release()[:8]
+        self.assertEqual(found([*calls, weigh(20.0, 0, 100)], troubles=[self.GONE]), set())
+        for strange in (
+            weigh(20.0, 500, 500),
+            weigh(20.0, 0, 100, rule=WEB.test),
+            about(20.0, "UpdateTaskSet", "set/2", scale={"value": 100}),
+        ):
+            self.assertEqual(found([*calls, strange], troubles=[self.GONE]), {self.NAME}, strange)
+
+    def test_a_lease_that_still_lives_is_not_meant_nor_are_other_troubles(self):
+        calls = [*release()[:8], weigh(13.5 + LEASE_TTL, 500, 500)]
+        self.assertEqual(found(calls, troubles=[self.GONE]), set())
+        calls = [*release()[:8], weigh(20.0, 500, 500)]
+        self.assertEqual(found(calls, troubles=[self.GONE._replace(kind="weather")]), set())
+
+    def test_minutes_of_it_must_have_been_and_have_ended(self):
+        begun, back = take(1.0, FIRST, 1), take(40.0, SECOND, 2)
+        self.assertEqual(outages(trace([begun, back], troubles=[self.GONE]), 16.0), [])
+        self.assertTrue(outages(trace([begun, back], troubles=[self.GONE]), 17.0), "it was shorter")
+        self.assertTrue(outages(trace([begun, back]), 16.0), "it was never")
+        self.assertTrue(outages(trace([begun], troubles=[self.GONE]), 16.0), "it did not end")
+        reached = beat(20.0, FIRST)
+        self.assertTrue(outages(trace([begun, reached, back], troubles=[self.GONE]), 16.0), "somebody reached them")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,14 @@ import itertools
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import Callable, Optional
 
 from fleet import Fleet
-from monitor import owners_at, takes
+from monitor import Take, Trouble, owners_at, takes
 from replica import KEY_PREFIX, Replica
 from schedule import LATE_MAX, PROPAGATION, STALE_MAX, Disturbance, never
 
@@ -25,8 +28,13 @@ STALE_VERSIONS = 2
 DAEMONS = f"{KEY_PREFIX}*"
 #: Disturbances at the same time.
 AT_ONCE = 8
-#: Times that a kind is tried which found nothing to befall, after the plan.
-TRIES = 3
+#: Kinds that found nothing to befall are tried again after the plan, for so long, in seconds: a release moves its weights in
+#: far less, whatever waits are between.
+TRY_AGAIN = 180.0
+#: How long a lone loss may take to be made good before the next one, in seconds: whether that was too long the monitor says.
+ALONE_MAX = 60.0
+#: Between two looks who owns what: each reads the whole log.
+OWNERS_EVERY = 0.3
 
 
 class Unrest:
@@ -39,8 +47,8 @@ class Unrest:
         self.plan: list[Disturbance] = []
         #: Calls that a fault hit, by effect.
         self.hits: Counter[str] = Counter()
-        #: When somebody could no longer act, and who.
-        self.losses: list[tuple[float, str]] = []
+        #: When what was done to whom.
+        self.troubles: list[Trouble] = []
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(AT_ONCE)
         #: No more faults of the background.
@@ -60,12 +68,32 @@ class Unrest:
             under_way.append(self._pool.submit(self._one, disturbance))
         for one in under_way:
             one.result()
-        for _ in range(TRIES):
-            for one in never(plan, self.counts):
-                if not over():
-                    self._one(one)
+        deadline = time.monotonic() + TRY_AGAIN
+        while time.monotonic() < deadline and not over() and (missed := never(plan, self.counts)):
+            for one in missed:
+                self._one(one)
         self._calm.set()
         weather.join()
+        if any(one.kind == "kill" for one in plan):
+            self._one_by_one()
+
+    def _one_by_one(self) -> None:
+        """Kills each daemon once while nothing else happens: whoever is left has nothing to excuse a delay."""
+        for replica in self._fleet.replicas:
+            killed = replica.access_key
+            replica.kill()
+            self.counts["kill, alone"] += 1
+            self._await_owners(lambda owners: killed not in owners)
+            replica.start()
+            self._await_owners(lambda owners: replica.access_key in owners)
+
+    def _await_owners(self, fit: Callable[[list[str]], bool]) -> None:
+        deadline = time.monotonic() + ALONE_MAX
+        while time.monotonic() < deadline and not fit(owners_at(self._takes(), time.time())):
+            self._stop.wait(OWNERS_EVERY)
+
+    def _takes(self) -> list[Take]:
+        return takes(self._fleet.sandbox.calls.since(mentions="lease#"))
 
     def _bursts(self) -> None:
         """A share of all calls is throttled, another fails; then none for as long."""
@@ -80,9 +108,10 @@ class Unrest:
                 for effect, percent in shares.items()
                 if percent
             }
-            self._calm.wait(self._options.burst)
-            for rule, effect in rules.items():
-                self._disarm(rule, effect)
+            with self._trouble("weather"):
+                self._calm.wait(self._options.burst)
+                for rule, effect in rules.items():
+                    self._disarm(rule, effect)
             self._calm.wait(self._options.burst)
 
     def end(self) -> None:
@@ -93,6 +122,15 @@ class Unrest:
         for replica in self._fleet.replicas:
             if replica.process is None:
                 replica.start()
+
+    @contextmanager
+    def _trouble(self, kind: str, access_key: str = "") -> Iterator[None]:
+        """Notes how long something is done to a process; to all of them, if none is named."""
+        began = time.time()
+        try:
+            yield
+        finally:
+            self.troubles.append(Trouble(access_key, began, time.time(), kind))
 
     def _disarm(self, rule: int, effect: str) -> None:
         self.hits[effect] += self._fleet.sandbox.hits(rule)
@@ -113,12 +151,13 @@ class Unrest:
             self.counts["skipped, all are disturbed"] += 1
             return
         try:
-            self._on_replica(disturbance, replica)
+            with self._trouble(disturbance.kind, replica.access_key):
+                self._on_replica(disturbance, replica)
         finally:
             replica.busy.release()
 
     def _holder(self) -> Optional[Replica]:
-        known = takes(self._fleet.sandbox.calls.since(mentions="lease#"))
+        known = self._takes()
         # Of several owners the one that took over last.
         owner = next(reversed(owners_at(known, time.time())), None)
         return next((one for one in self._fleet.replicas if one.access_key == owner), None)
@@ -136,8 +175,6 @@ class Unrest:
     def _on_replica(self, disturbance: Disturbance, replica: Replica) -> None:
         self.counts[disturbance.kind] += 1
         lasts = disturbance.lasts
-        if disturbance.kind in ("kill", "stop", "silent", "cut", "aimedKill", "aimedStop"):
-            self.losses.append((time.time(), replica.access_key))
         match disturbance.kind:
             case "kill" | "aimedKill":
                 replica.kill()
@@ -160,43 +197,50 @@ class Unrest:
                 self._stop.wait(lasts)
                 replica.shift(0.0)
 
-    def _await_hit(self, rule: int) -> bool:
+    def _await_hit(self, rules: Iterable[int]) -> Optional[int]:
+        """The first of these rules that hits a call; none when none does in time."""
         deadline = time.monotonic() + AIM_TIMEOUT
         while time.monotonic() < deadline and not self._stop.is_set():
-            if self._fleet.sandbox.hits(rule):
-                return True
+            hit = next((rule for rule in rules if self._fleet.sandbox.hits(rule)), None)
+            if hit is not None:
+                return hit
             time.sleep(AIM_EVERY)
-        return False
+        return None
 
     def _aimed(self, disturbance: Disturbance) -> None:
-        """Hits the owner while a call of its is held back; the call goes on before the owner does."""
-        rule = self._fleet.sandbox.arm(disturbance.operation, "hold", count=1, accessKey=DAEMONS)
-        replica = None
+        """Hits a daemon while a call of its is held back; the call goes on before the daemon does."""
+        arm = partial(self._fleet.sandbox.arm, disturbance.operation, "hold", count=1)
+        rules = {arm(accessKey=one.access_key): one for one in self._fleet.replicas if one.process}
+        late: Optional[threading.Timer] = None
         try:
-            if self._await_hit(rule):
-                replica = self._holder()
+            hit = self._await_hit(rules)
+            replica = None if hit is None else rules[hit]
             if replica is None or not replica.busy.acquire(blocking=False):
                 self.counts["missed its aim"] += 1
                 return
-            late = threading.Timer(min(disturbance.lasts / 2, LATE_MAX), self._disarm, (rule, "hold"))
-            late.start()
             try:
-                self._on_replica(disturbance, replica)
+                with self._trouble(disturbance.kind, replica.access_key):
+                    late = threading.Timer(min(disturbance.lasts / 2, LATE_MAX), self._disarm, (hit, "hold"))
+                    late.start()
+                    for rule in rules.keys() - {hit}:
+                        self._disarm(rule, "hold")
+                    rules = {}
+                    self._on_replica(disturbance, replica)
             finally:
-                late.join()
                 replica.busy.release()
-            rule = None
         finally:
-            if rule is not None:
+            if late is not None:
+                late.join()
+            for rule in rules:
                 self._disarm(rule, "hold")
 
     def _hold(self, disturbance: Disturbance) -> None:
         """One call takes effect long after its caller has given it up."""
         rule = self._fleet.sandbox.arm(disturbance.operation, "hold", count=1, accessKey=DAEMONS)
         try:
-            hit = self._await_hit(rule)
-            self.counts["hold" if hit else "missed its aim"] += 1
-            if hit:
+            hit = self._await_hit([rule])
+            self.counts["missed its aim" if hit is None else "hold"] += 1
+            if hit is not None:
                 self._stop.wait(disturbance.lasts)
         finally:
             self._disarm(rule, "hold")
@@ -219,8 +263,9 @@ class Unrest:
         """No daemon reaches DynamoDB."""
         self.counts["tablesDown"] += 1
         relays = [replica.store for replica in self._fleet.replicas]
-        for relay in relays:
-            relay.set("cut")
-        self._stop.wait(disturbance.lasts)
-        for relay in relays:
-            relay.set("open")
+        with self._trouble("tablesDown"):
+            for relay in relays:
+                relay.set("cut")
+            self._stop.wait(disturbance.lasts)
+            for relay in relays:
+                relay.set("open")

@@ -385,7 +385,7 @@ class CallLog:
                 self._last = record["seq"]
                 called.add(self._as_called(record))
                 if record["mutating"]:
-                    found.append(self._call(record))
+                    found.append(self.call(record))
             with self._lock:
                 self._calls.extend(found)
                 self._called |= called
@@ -396,7 +396,8 @@ class CallLog:
                     self._whole_until = asked_at
 
     @staticmethod
-    def _call(record: dict) -> Call:
+    def call(record: dict) -> Call:
+        """A record as it was logged."""
         began = seconds(record["at"])
         return Call(
             seq=record["seq"],
