@@ -71,7 +71,7 @@ def arguments() -> argparse.Namespace:
 
 def monitor_is_sound() -> bool:
     """The monitor's own tests: without them its silence would mean nothing."""
-    suite = unittest.defaultTestLoader.loadTestsFromNames(["test_monitor", "test_schedule", "test_judge"])
+    suite = unittest.defaultTestLoader.loadTestsFromNames(["test_monitor", "test_schedule", "test_relay", "test_judge"])
     result = unittest.TextTestRunner(verbosity=0).run(suite)
     return result.wasSuccessful()
 

@@ -131,9 +131,6 @@ class Fleet:
     def end(self) -> None:
         """Ends every process and thread that was started here."""
         self._stop.set()
-        for replica in self.replicas:
-            for relay in (replica.cloud, replica.store):
-                relay.set("open")
         together([replica.hand_over for replica in self.replicas])
         if self._watch.is_alive():
             self._watch.join(timeout=30)

@@ -404,15 +404,13 @@ def _not_owned(trace: Trace, calls: Sequence[Call], known: Sequence[Take]) -> It
         just_taken = any(take.access_key == call.access_key and 0 <= take.at - call.began < 0.01 for take in known)
         if just_taken or (owner and owner.access_key == call.access_key):
             continue
-        if owner is None or not any(_was_tied(tie, call, owner) for tie in trace.ties):
+        if owner is None or not any(_was_tied(tie, call, owner.at) for tie in trace.ties):
             yield f"{told(call)}, the owner is {owner.access_key if owner else 'nobody'}"
 
 
-def _was_tied(tie: Tie, call: Call, owner: Take) -> bool:
-    """Whether the call was sent, or about to be, before the new owner came, and then kept from arriving."""
-    return (
-        tie.access_key == call.access_key and tie.began <= owner.at and tie.began <= call.began <= tie.ended + TIED_GRACE
-    )
+def _was_tied(tie: Tie, call: Call, before: float) -> bool:
+    """Whether the call was sent, or about to be, before a time (that of the new owner), and then kept from arriving."""
+    return tie.access_key == call.access_key and tie.began <= before and tie.began <= call.began <= tie.ended + TIED_GRACE
 
 
 def owners_at(known: Sequence[Take], at: float) -> list[str]:
@@ -493,7 +491,8 @@ def moves_without_tables(trace: Trace) -> list[str]:
         if outage.kind != "tablesDown":
             continue
         for call in trace.moves():
-            if not outage.began + LEASE_TTL < call.began < outage.ended:
+            lapsed = outage.began + LEASE_TTL
+            if not lapsed < call.began < outage.ended or any(_was_tied(tie, call, lapsed) for tie in trace.ties):
                 continue
             production = any(call.resource == service.production for service in trace.services)
             if not production or min(weights(call).values(), default=1) > 0:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -27,23 +30,31 @@ class Loop:
 
     def end(self) -> None:
         """Stops the loop; connections end with it."""
+        self.run(self._cancel())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
+
+    @staticmethod
+    async def _cancel() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
 
 @dataclass
 class Relay:
     """One listening port on loopback that leads to the sandbox.
 
-    `open` forwards. `cut` resets what is there and what comes: the network says no. `silent` takes bytes and
-    forwards none, as a network that lost its path: clients run into their time-outs, and what they had sent
-    arrives after all when the path is back.
+    It forwards, unless it is `cut` or `silent`. `cut` resets what is there and what comes: the network says no. `silent`
+    takes bytes and forwards none, as a network that lost its path: clients run into their time-outs, and what they had
+    sent arrives after all when the path is back. Both may be imposed several times at once; each is lifted by itself.
     """
 
     loop: Loop
     target: tuple[str, int]
     port: int = 0
-    _mode: str = "open"
+    _imposed: Counter[str] = field(default_factory=Counter)
     _flow: Optional[asyncio.Event] = None
     _server: Optional[asyncio.Server] = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -64,19 +75,24 @@ class Relay:
         """What the daemon is told."""
         return f"http://127.0.0.1:{self.port}"
 
-    def set(self, mode: str) -> None:
-        """`open`, `cut` or `silent`."""
-        self.loop.run(self._set(mode))
+    @contextmanager
+    def being(self, mode: str) -> Iterator[None]:
+        """`cut` or `silent` for a time, whatever else is done to it meanwhile."""
+        self.loop.run(self._impose(mode, 1))
+        try:
+            yield
+        finally:
+            self.loop.run(self._impose(mode, -1))
 
-    async def _set(self, mode: str) -> None:
-        self._mode = mode
-        if mode == "silent":
-            self._flow.clear()
-            return
-        if mode == "cut":
+    async def _impose(self, mode: str, more: int) -> None:
+        self._imposed[mode] += more
+        if self._imposed["cut"]:
             for writer in list(self._writers):
                 writer.transport.abort()
-        self._flow.set()
+        if self._imposed["silent"] and not self._imposed["cut"]:
+            self._flow.clear()
+        else:
+            self._flow.set()
 
     def end(self) -> None:
         """Takes no more connections and ends those that are there."""
@@ -84,12 +100,12 @@ class Relay:
 
     async def _end(self) -> None:
         self._server.close()
-        await self._set("cut")
+        await self._impose("cut", 1)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            if self._mode == "cut" or len(self._writers) > 2 * CONNECTIONS_MAX:
+            if self._imposed["cut"] or len(self._writers) > 2 * CONNECTIONS_MAX:
                 writer.transport.abort()
                 return
             await self._flow.wait()

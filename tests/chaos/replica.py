@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -138,17 +139,13 @@ class Replica:
     def fall_silent(self, seconds: float, stop: threading.Event) -> None:
         """Neither side of any connection hears of the other for a time, then of all that was said."""
         began = time.time()
-        for relay in (self.cloud, self.store):
-            relay.set("silent")
-        stop.wait(seconds)
-        for relay in (self.cloud, self.store):
-            relay.set("open")
+        with self.cloud.being("silent"), self.store.being("silent"):
+            stop.wait(seconds)
         self.ties.append(Tie(self.access_key, began, time.time()))
 
     def cut_off(self, relays: tuple[Relay, ...], seconds: float, stop: threading.Event) -> None:
         """Connections are reset and refused for a time."""
-        for relay in relays:
-            relay.set("cut")
-        stop.wait(seconds)
-        for relay in relays:
-            relay.set("open")
+        with ExitStack() as cut:
+            for relay in relays:
+                cut.enter_context(relay.being("cut"))
+            stop.wait(seconds)

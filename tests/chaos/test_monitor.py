@@ -312,6 +312,12 @@ class WithoutTables(unittest.TestCase):
         calls = [*release()[:8], weigh(20.0, 500, 500)]
         self.assertEqual(found(calls, troubles=[self.GONE._replace(kind="weather")]), set())
 
+    def test_what_a_stopped_process_had_begun_to_send_may_land_and_no_later_call(self):
+        calls = [*release()[:8], weigh(20.0, 500, 500)]
+        self.assertEqual(found(calls, troubles=[self.GONE], ties=[Tie(FIRST, 13.2, 19.9)]), set())
+        self.assertEqual(found(calls, troubles=[self.GONE], ties=[Tie(FIRST, 13.2, 19.2)]), {self.NAME})
+        self.assertEqual(found(calls, troubles=[self.GONE], ties=[Tie(FIRST, 18.0, 19.9)]), {self.NAME})
+
     def test_minutes_of_it_must_have_been_and_have_ended(self):
         begun, back = take(1.0, FIRST, 1), take(40.0, SECOND, 2)
         self.assertEqual(outages(trace([begun, back], troubles=[self.GONE]), 16.0), [])

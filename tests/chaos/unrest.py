@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Callable, Optional
 
@@ -262,10 +262,7 @@ class Unrest:
     def _tablesDown(self, disturbance: Disturbance) -> None:
         """No daemon reaches DynamoDB."""
         self.counts["tablesDown"] += 1
-        relays = [replica.store for replica in self._fleet.replicas]
-        with self._trouble("tablesDown"):
-            for relay in relays:
-                relay.set("cut")
+        with self._trouble("tablesDown"), ExitStack() as cut:
+            for replica in self._fleet.replicas:
+                cut.enter_context(replica.store.being("cut"))
             self._stop.wait(disturbance.lasts)
-            for relay in relays:
-                relay.set("open")
