@@ -14,6 +14,8 @@ from typing import Optional
 PIECE = 64 * 1024
 #: Connections of one relay; a daemon keeps a few dozen.
 CONNECTIONS_MAX = 512
+#: For the loop to do what it is asked, on a busy machine, in seconds.
+PATIENCE = 60.0
 
 
 class Loop:
@@ -26,7 +28,7 @@ class Loop:
 
     def run(self, work):
         """Runs a coroutine in the loop and waits for its end."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=10)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=PATIENCE)
 
     def end(self) -> None:
         """Stops the loop; connections end with it."""
