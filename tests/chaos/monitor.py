@@ -32,6 +32,8 @@ OPERATION = 2.0
 #: A lease without its owner is taken within two times to live, and what is on its way then (L4): the last beat of who died
 #: may land an OPERATION late. See `_chance` for which seconds count.
 FAILOVER = 2 * LEASE_TTL + OPERATION
+#: A beat that took longer says that the table is slow, in seconds: a look takes three such calls, within `LEASE_RENEW`.
+PROMPT = LEASE_RENEW / 8
 #: A write that passed the lease gate leaves a process that goes on at most so many seconds later.
 TIED_GRACE = 0.5
 #: What each daemon allows itself of AWS's account-wide quotas (src/aws/budget.rs, `Rates`): operations, burst, tokens a
@@ -459,28 +461,32 @@ def failovers(trace: Trace) -> list[Failover]:
     return sorted(found, key=lambda one: one.lost)
 
 
-def _beats(calls: Iterable[Call]) -> dict[str, list[float]]:
-    """When each process beat in the lease's table: it ran, and its table answered."""
-    found: dict[str, list[float]] = defaultdict(list)
+def _beats(calls: Iterable[Call]) -> dict[str, list[Call]]:
+    """Each process's beats in the lease's table: it ran, and its table answered."""
+    found: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
         member = (call.parameters.get("Key") or {}).get("pk", {}).get("S") == "lease#members"
         if call.operation == "UpdateItem" and call.done and member:
-            found[call.access_key].append(call.began)
+            found[call.access_key].append(call)
     return found
 
 
-def _chance(trace: Trace, key: str, beats: Sequence[float], lost: float, taken: Optional[float]) -> float:
+def _chance(trace: Trace, key: str, beats: Sequence[Call], lost: float, taken: Optional[float]) -> float:
     """Seconds between two times in which a process could watch another one's beat stand still: what lies between two beats
     of its own, of which it does one each `LEASE_RENEW`, and two of those at most, as it counts itself. So a busy machine,
-    on which a process comes to nothing, makes this time no longer. It does not count while something was done to it or to
-    all, nor for `OPERATION` after that, by when a call that hung has been given up and the next look is on its way.
+    on which a process comes to nothing, makes this time no longer. Nor do beats for which the table took so long that a
+    look, which is several calls, may have taken longer than it is waited for. It does not count while something was done
+    to it or to all, nor for `OPERATION` after that, by when a call that hung has been given up and the next look is on its
+    way.
     """
     end = float("inf") if taken is None else taken
     troubles = [one for one in trace.troubles if one.access_key in ("", key)]
+    known = sorted((beat for beat in beats if lost <= beat.began <= end), key=lambda beat: beat.began)
     seconds = 0.0
-    for began, ended in pairwise(beat for beat in sorted(beats) if lost <= beat <= end):
-        if not any(one.began < ended and began < one.ended + OPERATION for one in troubles):
-            seconds += min(ended - began, 2 * LEASE_RENEW)
+    for first, second in pairwise(known):
+        prompt = all(beat.ended - beat.began <= PROMPT for beat in (first, second))
+        if prompt and not any(one.began < second.began and first.began < one.ended + OPERATION for one in troubles):
+            seconds += min(second.began - first.began, 2 * LEASE_RENEW)
     return seconds
 
 

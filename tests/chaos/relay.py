@@ -118,8 +118,8 @@ class Relay:
             finally:
                 self._writers.discard(onward)
                 onward.close()
-        except OSError:
-            # Either side hung up, or the sandbox has ended: the other side is told by the close.
+        except (OSError, asyncio.CancelledError):
+            # Either side hung up, or the sandbox or this loop has ended: the other side is told by the close.
             pass
         finally:
             self._writers.discard(writer)

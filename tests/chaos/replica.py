@@ -34,7 +34,7 @@ log = "pretty"
 ttl = "{LEASE_TTL:g}s"
 renew = "{1000 * LEASE_RENEW:.0f}ms"
 operation = "{1000 * OPERATION:.0f}ms"
-margin = "400ms"
+margin = "{100 * LEASE_TTL:.0f}ms"
 """
 
 

@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Optional
 
-#: Lease time-to-live of the daemons, and how often they renew it, in seconds.
-LEASE_TTL, LEASE_RENEW = 4.0, 0.5
+#: Lease time-to-live of the daemons, and how often they renew it, in seconds. A look at the table must come back within the
+#: latter: with half of it, two cores with other work besides kept each daemon from looking for a minute and a half.
+LEASE_TTL, LEASE_RENEW = 6.0, 1.0
 #: `waits.quietAfterUnknown` of all services, in seconds. No task set is deleted earlier than this after a
 #: take-over or an answer that never came.
 QUIET_AFTER_UNKNOWN = 6.0
 #: The longest that a daemon stands still. Its write may be one that passed the lease gate before the stop; a successor
 #: takes over LEASE_TTL after the last renewal at the earliest and deletes nothing for QUIET_AFTER_UNKNOWN after that:
-#: 4.0 - 0.5 + 6.0 = 9.5 s. On AWS the quiet time is 15 minutes and signatures end after five.
-STOP_MAX = 8.0
+#: 6.0 - 1.0 + 6.0 = 11 s. On AWS the quiet time is 15 minutes and signatures end after five.
+STOP_MAX = 10.0
 #: The longest that a call is held back or a path is silent: a living owner waits QUIET_AFTER_UNKNOWN alone.
 LATE_MAX = 5.0
 
@@ -26,10 +27,10 @@ STALE_MAX = PROPAGATION / 2
 
 #: Disturbances come in storms, in seconds. A new owner begins the quiet time anew, so between two storms one must live
 #: through the longest disturbance, LEASE_TTL and QUIET_AFTER_UNKNOWN, and have some time for a busy machine:
-#: 8 + 4 + 6 + 12.
-STORM, CALM = 45.0, 30.0
+#: 12 + 6 + 6 + 11.
+STORM, CALM = 45.0, 35.0
 
-#: Once in a long run DynamoDB is down for so long, in seconds: thirty leases, and longer than any wait of a daemon for it.
+#: Once in a long run DynamoDB is down for so long, in seconds: twenty leases, and longer than any wait of a daemon for it.
 OUTAGE = 120.0
 
 #: How often each kind comes up, relative to the others.
@@ -84,7 +85,7 @@ def _lasts(rng: random.Random, kind: str) -> float:
         "silent": (1.5, LATE_MAX),
         "cut": (1.0, 5.0),
         # One lease or two; `outage` is the long one.
-        "tablesDown": (4.0, 8.0),
+        "tablesDown": (LEASE_TTL, 2 * LEASE_TTL),
         "stale": (1.0, 8.0),
         "jump": (2.0, 8.0),
     }[kind]
