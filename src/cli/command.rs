@@ -10,7 +10,7 @@ use crate::ports::Clock;
 use crate::records::check::read_command;
 use crate::records::command::{All, Command, CommandKind, CommandSpec, PromoteStep, Verb};
 use crate::records::desired_release::ApiVersion;
-use crate::records::status::{CommandAnswer, Phase, Status};
+use crate::records::status::{CommandAnswer, Phase, Status, WAITING};
 use crate::records::{ReleaseStatus, ServiceKey, Span};
 
 /// Exit code of a command that the daemon ignored.
@@ -169,19 +169,23 @@ async fn answer(
     clock: &dyn Clock,
 ) -> Result<Option<CommandAnswer>, CliError> {
     let until = clock.monotonic_ms().saturating_add(args.timeout.millis());
+    let mut found = None;
     while clock.monotonic_ms() < until {
         tokio::time::sleep(LOOK.std()).await;
         let status = desk.status(&args.service).await?;
         let answers = status.map(|status| status.status.commands).unwrap_or_default();
-        if let Some(answer) = answers.into_iter().find(|answer| answer.id == id) {
-            return Ok(Some(answer));
+        match answers.into_iter().find(|answer| answer.id == id) {
+            Some(answer) if answer.verdict != WAITING => return Ok(Some(answer)),
+            // As it was told last.
+            waiting => found = waiting.or(found),
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 fn tell(args: &CommandArgs, sent: &Sent, output: &mut Output) -> Result<u8, CliError> {
-    let done = sent.answer.as_ref().map(|answer| answer.verdict == "Done");
+    let answered = sent.answer.as_ref().filter(|answer| answer.verdict != WAITING);
+    let done = answered.map(|answer| answer.verdict == "Done");
     let code = match done {
         Some(true) => 0,
         Some(false) => IGNORED,
@@ -199,6 +203,7 @@ fn tell(args: &CommandArgs, sent: &Sent, output: &mut Output) -> Result<u8, CliE
     };
     let what = format!("{} {}{step}", verb_name(sent.verb), sent.release);
     let became = match &sent.answer {
+        Some(answer) if answered.is_none() => toned(format!("waits: {}", answer.reason), Tone::Careful),
         Some(answer) if answer.verdict == "Done" => toned(format!("done: {}", answer.reason), Tone::Good),
         Some(answer) => toned(format!("ignored: {}", answer.reason), Tone::Bad),
         None if args.timeout == Span::ZERO => toned("written", Tone::Neutral),

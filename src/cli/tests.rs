@@ -386,6 +386,26 @@ async fn a_write_that_fails_in_the_middle_says_what_was_written() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_command_that_waits_is_waited_for_and_said_to_wait_in_the_end() {
+    let told = |verdict: &str, reason: &str| {
+        let answer = json!([{
+            "id": "01JD6Z6H1W0000000000000001", "verb": "breakGlass", "verdict": verdict, "reason": reason,
+            "at": "2026-11-21T10:07:00Z"
+        }]);
+        status(move |status| status["commands"] = answer)
+    };
+    let waits = || told("Waiting", "cannot be read: p99");
+    let desk = Fake::with(vec![status(|_| {}), waits(), told("Done", "set aside until OK once: p99")]);
+    let came = pointsman(&desk, "break-glass payments/checkout").await;
+    let expected = "break-glass checkout-42.1: done: set aside until OK once: p99\n";
+    assert_eq!((came.code, came.out.as_str()), (0, expected));
+    let desk = Fake::with(vec![status(|_| {}), waits()]);
+    let came = pointsman(&desk, "break-glass payments/checkout").await;
+    let expected = "break-glass checkout-42.1: waits: cannot be read: p99\n";
+    assert_eq!((came.code, came.out.as_str()), (15, expected));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_command_means_the_release_in_flight_and_tells_the_answer() {
     let answered = status(|status| {
         status["commands"] = json!([{

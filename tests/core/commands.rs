@@ -4,6 +4,7 @@ use pointsman_core::decide::Wish;
 use pointsman_core::decide::response::{Class, Phase, Work};
 use pointsman_core::model::facts::COMMANDS_KEPT;
 use pointsman_core::model::observed::AlarmState;
+use pointsman_core::model::{Observed, Seen};
 use pointsman_core::records::Span;
 use pointsman_core::records::command::Verb;
 use pointsman_core::records::status::Outcome;
@@ -117,4 +118,88 @@ fn a_second_rollback_before_the_first_has_started_changes_nothing() {
     sim.pass(Fault::None);
     assert!(sim.facts().answers.last().is_some_and(|answer| !answer.done), "{:?}", sim.facts().answers);
     assert_eq!((sim.facts().attempt, sim.ended.len()), (2, 1));
+}
+
+/// One alarm cannot be read.
+fn latency_unread(observed: &mut Observed) {
+    observed.alarms.insert("latency".to_owned(), Seen::Unknown("throttled".to_owned()));
+}
+
+#[test]
+fn a_break_glass_waits_while_no_alarm_can_be_read_and_is_carried_out_then() {
+    let mut sim = Sim::serving(|_| {});
+    sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);
+    sim.ask(2);
+    sim.pass(Fault::None);
+    let release = sim.release_id();
+    sim.command(Verb::BreakGlass, &release, None);
+    for _ in 0..5 {
+        sim.pass(Fault::AlarmsUnread);
+        assert_eq!(sim.facts().answers, [], "nobody knows whether one burns");
+    }
+    sim.run_until(|sim| !sim.ended.is_empty(), 400);
+    assert!(sim.facts().answers[0].done, "{:?}", sim.facts().answers);
+    assert_eq!(sim.ended[0].outcome, Outcome::Succeeded);
+    assert_eq!(sim.violations, Vec::<String>::new());
+}
+
+#[test]
+fn a_break_glass_that_waited_is_obeyed_in_the_pass_that_sees_the_alarm_burn() {
+    let mut sim = baking_canary();
+    let release = sim.release_id();
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Alarm);
+    sim.command(Verb::BreakGlass, &release, None);
+    sim.pass(Fault::AlarmsUnread);
+    assert_eq!(sim.facts().answers, []);
+    sim.pass(Fault::None);
+    assert!(sim.facts().answers[0].done, "{:?}", sim.facts().answers);
+    assert!(sim.facts().release.as_ref().is_some_and(|release| release.latch.is_none()));
+}
+
+#[test]
+fn a_break_glass_waits_no_longer_than_any_command_counts() {
+    let mut sim = baking_canary();
+    let release = sim.release_id();
+    sim.command(Verb::BreakGlass, &release, None);
+    sim.pass(Fault::AlarmsUnread);
+    assert_eq!(sim.facts().answers, []);
+    sim.wishes[0].age = Span::from_mins(61);
+    sim.pass(Fault::AlarmsUnread);
+    let answer = &sim.facts().answers[0];
+    assert_eq!((answer.done, answer.reason.as_str()), (false, "it is older than 1h"));
+}
+
+#[test]
+fn a_break_glass_sets_aside_what_burns_and_says_which_alarms_stay_armed_unread() {
+    let mut sim = baking_canary();
+    let release = sim.release_id();
+    sim.hand = Some(latency_unread);
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Alarm);
+    sim.command(Verb::BreakGlass, &release, None);
+    sim.pass(Fault::None);
+    let answer = &sim.facts().answers[0];
+    assert!(answer.done);
+    assert_eq!(answer.reason, "set aside until OK once: b-5xx; not read, so they stay armed: latency");
+}
+
+#[test]
+fn a_break_glass_when_all_alarms_are_read_and_none_burns_is_refused_at_once() {
+    let mut sim = baking_canary();
+    let release = sim.release_id();
+    sim.command(Verb::BreakGlass, &release, None);
+    sim.pass(Fault::None);
+    let answer = &sim.facts().answers[0];
+    assert_eq!((answer.done, answer.reason.as_str()), (false, "no alarm is in ALARM"));
+}
+
+#[test]
+fn a_break_glass_for_a_release_that_goes_back_is_refused_and_sets_nothing_aside() {
+    let mut sim = baking_canary();
+    let release = sim.release_id();
+    sim.region.set_alarm(sim.now, "b-5xx", AlarmState::Alarm);
+    sim.pass(Fault::Denied);
+    sim.command(Verb::BreakGlass, &release, None);
+    sim.pass(Fault::None);
+    let answer = &sim.facts().answers[0];
+    assert_eq!((answer.done, answer.reason.clone()), (false, format!("{release} is going back already")));
 }

@@ -1,10 +1,10 @@
 //! Operators' commands. Each names the release it means; a late or repeated one is answered and harmless.
 
-use super::Wish;
 use super::pass::{Pass, remember};
 use super::request::same_request;
+use super::{Input, Wish, plan_to_observe};
 use crate::model::facts::{COMMANDS_KEPT, CommandAnswer, Facts, LatchCause, Pending};
-use crate::model::observed::AlarmState;
+use crate::model::observed::{Alarm, AlarmState};
 use crate::model::{Revision, Seen};
 use crate::records::command::{CommandSpec, PromoteStep, Verb};
 use crate::records::status::Outcome;
@@ -13,11 +13,11 @@ use crate::records::{Span, strategy::Step};
 /// Older commands are ignored: whoever wrote them has looked elsewhere since.
 const OLDEST: Span = Span::from_mins(60);
 
-/// Takes every command that was not taken before. Changes facts only; never an effect.
+/// Takes every command that was not taken before and need not wait. Changes facts only; never an effect.
 pub(super) fn take(pass: &mut Pass<'_>) -> bool {
     let mut taken = false;
     for wish in pass.input.commands {
-        if was_taken(&pass.facts, &wish.id) {
+        if was_taken(&pass.facts, &wish.id) || waits_for(pass.input, &pass.facts, wish).is_some() {
             continue;
         }
         taken = true;
@@ -35,6 +35,48 @@ pub(super) fn take(pass: &mut Pass<'_>) -> bool {
         keep(&mut pass.facts, wish.id.clone());
     }
     taken
+}
+
+/// Why a young command is not taken yet, as a sentence. Only `breakGlass` ever waits: it means the alarms that burn
+/// now, and while none is seen to burn and one cannot be read, nobody knows which these are. To refuse it would say what
+/// is not known, and spend it.
+pub(super) fn waits_for(input: &Input<'_>, facts: &Facts, wish: &Wish) -> Option<String> {
+    let command = wish.command.as_ref().ok()?;
+    let young = wish.age <= OLDEST && !was_taken(facts, &wish.id);
+    if !young || command.spec.verb != Verb::BreakGlass || !breaks_glass_of(input, facts, &command.spec) {
+        return None;
+    }
+    let unread = unread_alarms(input, facts);
+    if unread.is_empty() || !burning_alarms(input).is_empty() {
+        return None;
+    }
+    let list = unread.join(", ");
+    Some(format!("cannot be read: {list}; it is carried out once it shows what burns, for at most {OLDEST}"))
+}
+
+/// The release is there, and may still go forward.
+fn breaks_glass_of(input: &Input<'_>, facts: &Facts, command: &CommandSpec) -> bool {
+    let name = |generation, attempt| format!("{}-{generation}.{attempt}", input.key.name());
+    match &facts.release {
+        Some(release) if name(release.id.generation, release.id.attempt) == command.release => {
+            release.latch.is_none()
+        }
+        _ => facts.pending.is_some() && name(facts.generation, facts.attempt) == command.release,
+    }
+}
+
+fn burning_alarms(input: &Input<'_>) -> Vec<String> {
+    let burns = |seen: &Seen<Alarm>| seen.known().is_some_and(|alarm| alarm.state == AlarmState::Alarm);
+    input.observed.alarms.iter().filter(|(_, seen)| burns(seen)).map(|(name, _)| name.clone()).collect()
+}
+
+/// By name; the record that names them all stands for them when it cannot be read either.
+fn unread_alarms(input: &Input<'_>, facts: &Facts) -> Vec<String> {
+    let Some(plan) = plan_to_observe(facts, input.service) else {
+        return vec!["the ManagedService".to_owned()];
+    };
+    let unread = |name: &&String| input.observed.alarms.get(*name).and_then(Seen::known).is_none();
+    plan.spec.alarms.iter().map(|alarm| &alarm.name).filter(unread).cloned().collect()
 }
 
 fn was_taken(facts: &Facts, id: &str) -> bool {
@@ -174,15 +216,13 @@ fn retry(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {
 }
 
 fn break_glass(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {
-    let burning: Vec<String> = pass
-        .input
-        .observed
-        .alarms
-        .iter()
-        .filter(|(_, seen)| matches!(seen, Seen::Known(alarm) if alarm.state == AlarmState::Alarm))
-        .map(|(name, _)| name.clone())
-        .collect();
+    let burning = burning_alarms(pass.input);
+    let unread = unread_alarms(pass.input, &pass.facts);
     let glass = if in_flight(pass, command) {
+        // Set aside, they would not count for a way back without a lease either.
+        if pass.release().is_some_and(|release| release.latch.is_some()) {
+            return Err(format!("{} is going back already", command.release));
+        }
         pass.facts.release.as_mut().map(|release| &mut release.break_glass)
     } else if is_pending(pass, command) {
         pass.facts.pending.as_mut().map(|pending| &mut pending.break_glass)
@@ -193,7 +233,10 @@ fn break_glass(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, Str
     if burning.is_empty() {
         return Err("no alarm is in ALARM".to_owned());
     }
-    let list = burning.join(", ");
+    let set_aside = format!("set aside until OK once: {}", burning.join(", "));
     glass.extend(burning);
-    Ok(format!("set aside until OK once: {list}"))
+    if unread.is_empty() {
+        return Ok(set_aside);
+    }
+    Ok(format!("{set_aside}; not read, so they stay armed: {}", unread.join(", ")))
 }

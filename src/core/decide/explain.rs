@@ -19,6 +19,7 @@ use super::forward::steps_of;
 use super::way_back::cause_name;
 use super::{Asked, Decision, Input, Next};
 
+mod commands;
 mod conditions;
 mod following;
 mod sentences;
@@ -57,7 +58,7 @@ pub fn status(input: &Input<'_>, decision: &Decision, previous: Option<&ReleaseS
             last_outcome: facts.last.as_ref().map(|last| view.last_outcome(last)),
             quarantined: facts.quarantined.iter().map(|entry| view.quarantined(entry)).collect(),
             retained: facts.retained.as_ref().map(|kept| view.retained(kept)),
-            commands: facts.answers.iter().map(answer).collect(),
+            commands: commands::told(&view),
         },
     }
 }
@@ -454,17 +455,6 @@ fn version(version: &facts::Version) -> status::Version {
         task_set: Some(task_set_id(&version.task_set)),
         target_group: version.group,
         scale: version.scale,
-    }
-}
-
-fn answer(answer: &facts::CommandAnswer) -> status::CommandAnswer {
-    status::CommandAnswer {
-        id: plain(&answer.id),
-        verb: answer.verb,
-        by: answer.by.as_deref().map(plain),
-        verdict: if answer.done { "Done" } else { "Ignored" }.to_owned(),
-        reason: plain(&answer.reason),
-        at: answer.at,
     }
 }
 

@@ -69,7 +69,7 @@ pub struct Status {
     pub quarantined: Vec<Quarantined>,
     /// The previous version, kept warm.
     pub retained: Option<Retained>,
-    /// Answers to the last 10 commands.
+    /// Answers to the last 10 commands; one that waits is the last.
     pub commands: Vec<CommandAnswer>,
 }
 
@@ -390,10 +390,13 @@ pub struct CommandAnswer {
     /// Who said they asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// `Done` or `Ignored`.
+    /// `Done`, `Ignored`, or `Waiting` while there is no answer yet.
     pub verdict: String,
     /// Why.
     pub reason: String,
-    /// When it was answered.
+    /// When it was answered; while it waits, since when.
     pub at: Timestamp,
 }
+
+/// [`CommandAnswer::verdict`] of a command that is not carried out yet.
+pub const WAITING: &str = "Waiting";

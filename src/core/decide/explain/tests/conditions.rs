@@ -2,10 +2,11 @@
 
 use super::super::*;
 use super::scene::*;
-use crate::decide::WaitingOn;
+use crate::decide::{WaitingOn, Wish};
 use crate::model::effect::{Effect, RefusalClass};
 use crate::model::facts::*;
 use crate::records::check::{Refusal, RefusalCode};
+use crate::records::command::{Command, CommandKind, CommandSpec, Verb};
 
 #[test]
 fn the_ordinary_conditions_of_a_bake() {
@@ -260,6 +261,42 @@ fn texts_of_others_cannot_touch_a_terminal() {
     });
     let answer = scene.status().status.commands.remove(0);
     assert_eq!((answer.by.as_deref(), answer.verdict.as_str()), (Some("\\u{7}eve"), "Done"));
+}
+
+#[test]
+fn a_command_that_waits_says_why_and_since_when_until_it_is_answered() {
+    let mut scene = Scene::baking();
+    let spec = CommandSpec {
+        verb: Verb::BreakGlass,
+        release: "checkout-42.1".to_owned(),
+        step: None,
+        by: Some("\u{7}eve".to_owned()),
+    };
+    let command = Command { api_version: ApiVersion::V1, kind: CommandKind::Command, spec, expire_at: None };
+    scene.commands.push(Wish { id: "01J".to_owned(), age: Span::ZERO, command: Ok(command) });
+    let unread = || Seen::Unknown("throttled".to_owned());
+    scene.observed.alarms.values_mut().for_each(|seen| *seen = unread());
+    let mut before = scene.status();
+    let told = before.status.commands[0].clone();
+    assert_eq!((told.verdict.as_str(), told.by.as_deref()), ("Waiting", Some("\\u{7}eve")));
+    insta::assert_snapshot!(told.reason, @"cannot be read: checkout-b-5xx, checkout-a-5xx, checkout-p99; it is carried out once it shows what burns, for at most 1h");
+    // The time it began to wait stays, so that a status that says nothing new is not written again.
+    before.status.commands[0].at = "2026-11-21T10:00:00Z".parse().unwrap();
+    scene.previous = Some(before.clone());
+    assert_eq!(scene.status().status.commands, before.status.commands);
+    // No more than ten in all, the waiting one among them.
+    for number in 0..10 {
+        scene.facts.answers.push(CommandAnswer {
+            id: format!("00J{number}"),
+            verb: Verb::Promote,
+            by: None,
+            done: false,
+            reason: "not in flight".to_owned(),
+            at: now(),
+        });
+    }
+    let listed: Vec<_> = scene.status().status.commands.into_iter().map(|answer| answer.id).collect();
+    assert_eq!((listed.len(), listed[0].as_str(), listed[9].as_str()), (10, "00J1", "01J"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::super::*;
-use crate::decide::{Limits, Wait, WaitingOn};
+use crate::decide::{Limits, Wait, WaitingOn, Wish};
 use crate::model::Observed;
 use crate::model::facts::*;
 use crate::model::observed::{Alarm, Extra, Service, ServiceStatus};
@@ -19,6 +19,7 @@ pub struct Scene {
     pub limits: Limits,
     pub service: Asked<ManagedServiceSpec>,
     pub desired: Asked<DesiredReleaseSpec>,
+    pub commands: Vec<Wish>,
     pub observed: Observed,
     pub facts: Facts,
     pub next: Next,
@@ -155,6 +156,7 @@ impl Scene {
             },
             service: Asked::Valid { spec, hash: "sha256:aa07".to_owned() },
             desired: Asked::Valid { spec: wish, hash: "sha256:6c1f".to_owned() },
+            commands: Vec::new(),
             observed,
             facts,
             next: Next::Settled,
@@ -223,7 +225,7 @@ impl Scene {
             limits: &self.limits,
             service: &self.service,
             desired: &self.desired,
-            commands: &[],
+            commands: &self.commands,
             observed: &self.observed,
             facts: &self.facts,
             fresh_uid: "u1",
