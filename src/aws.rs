@@ -15,10 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::model::effect::WayBack;
 use crate::model::{Action, Answer, Need, Observed, Plan};
-use crate::ports::{Clock, Cloud, EmergencyPermit, Permit};
+use crate::ports::{Clock, Cloud, EmergencyPermit, Permit, Permits};
 use crate::records::Span;
 
 pub mod batch;
@@ -107,9 +108,9 @@ impl AwsCloud {
         Self { inner: Arc::new(inner) }
     }
 
-    /// This process owns so many of all shards from now on, and takes that part of the account's forward changes.
-    pub fn own(&self, owned: u16, of: u16) {
-        self.inner.limiter.own(owned, of);
+    /// See [`Limiter::follow`]. Not public, so that the compiler notices a daemon that does not share.
+    pub(crate) async fn share(self, permits: watch::Receiver<Permits>) {
+        self.inner.limiter.follow(permits).await;
     }
 
     /// How many requests were let through so far, by API operation; the SDK's second attempts not counted.

@@ -59,7 +59,7 @@ pub struct Config {
     /// The lease that keeps two daemons from acting on one service.
     #[serde(default)]
     pub lease: LeaseTiming,
-    /// What an alarm may do while the state table cannot be reached and the lease has run out. `guarded` unless told.
+    /// What an alarm may do while the lease has run out and cannot be renewed. `guarded` unless told.
     #[serde(default)]
     pub emergency_rollback: EmergencyRollback,
     /// How log lines look. `json` unless told.

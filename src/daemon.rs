@@ -131,7 +131,7 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
     let store = DynamoStore::new(dynamodb, tables, Arc::clone(&clock), operation.std());
     let aws_settings = aws::Settings { operation, ..aws::Settings::default() };
     let cloud = AwsCloud::new(Clients::new(&sdk), &aws_settings, Arc::clone(&clock));
-    let sharer = tokio::spawn(share_budget(cloud.clone(), permits.clone()));
+    let sharer = tokio::spawn(cloud.clone().share(permits.clone()));
     let reconciler = reconciler(&config, cloud, operation, store, &clock, &metrics);
     let (shown, snapshots) = watch::channel(Arc::new(Snapshot::default()));
     let heartbeat = Arc::new(Heartbeat::default());
@@ -185,20 +185,6 @@ fn reconciler(
         operation,
         metrics: Arc::clone(metrics),
     })
-}
-
-/// The account's forward changes are shared as the shards are. Ends with the lease keeper.
-async fn share_budget(cloud: AwsCloud, mut permits: watch::Receiver<Permits>) {
-    loop {
-        let (owned, of) = {
-            let permits = permits.borrow_and_update();
-            (u16::try_from(permits.held.len()).unwrap_or(u16::MAX), permits.shards.get())
-        };
-        cloud.own(owned, of);
-        if permits.changed().await.is_err() {
-            return;
-        }
-    }
 }
 
 async fn answer(listener: TcpListener, sources: api::Sources, until: CancellationToken) {

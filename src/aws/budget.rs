@@ -11,8 +11,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
+
 use super::error::CallError;
-use crate::ports::Clock;
+use crate::ports::{Clock, Permits};
 use crate::records::Span;
 
 /// API families that AWS, or we, count together.
@@ -349,8 +351,23 @@ impl Limiter {
         Ok(())
     }
 
+    /// Takes the part of the account's forward changes that goes with the shards that are owned, whenever they change.
+    /// Ends with the lease keeper.
+    pub async fn follow(&self, mut permits: watch::Receiver<Permits>) {
+        loop {
+            let (owned, of) = {
+                let permits = permits.borrow_and_update();
+                (u16::try_from(permits.held.len()).unwrap_or(u16::MAX), permits.shards.get())
+            };
+            self.own(owned, of);
+            if permits.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// This process owns so many of all shards from now on; before it is told, it owns everything.
-    pub fn own(&self, owned: u16, of: u16) {
+    fn own(&self, owned: u16, of: u16) {
         let now_ms = self.clock.monotonic_ms();
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).budget.own(owned, of, now_ms);
     }

@@ -5,6 +5,7 @@ mod batching;
 mod going_back;
 mod observing;
 mod refusing;
+mod sharing;
 mod support;
 mod transport;
 mod unclear;

@@ -5,7 +5,7 @@
 //!
 //! **Architecture Invariant:** of a service whose shard this process does not own nothing is observed, written or
 //! done, and of one whose shard it owns under another epoch than before nothing is remembered. One exception: a
-//! way back while the state table cannot be reached (`emergency`).
+//! way back while the lease cannot be renewed (`emergency`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -196,7 +196,7 @@ impl Loop {
         self.queue.retain(stays);
         let gained = now.gained(&before);
         if !now.lapsed.is_empty() {
-            warn!("the lease has run out, and its table cannot be reached; only ways back are open");
+            warn!("the lease has run out and cannot be renewed; only ways back are open");
         } else if now.owned.is_empty() {
             warn!("owns no shard; does nothing");
         } else if gained {
@@ -419,15 +419,19 @@ impl Loop {
             return;
         }
         (self.changed, self.published_ms) = (false, now_ms);
-        let mut waiting = BTreeMap::new();
+        let (mut waiting, mut blocked) = (BTreeMap::new(), BTreeMap::new());
         let mut oldest_ms = now_ms;
         for slot in self.slots.values() {
             if let Some(on) = slot.waiting {
                 *waiting.entry(on).or_insert(0) += 1;
             }
+            if let Some(call) = slot.blocked.call() {
+                *blocked.entry(call.name()).or_insert(0) += 1;
+            }
             oldest_ms = oldest_ms.min(slot.observed_ms.unwrap_or(now_ms));
         }
         self.reconciler.metrics.services(self.views.len(), &waiting, now_ms.saturating_sub(oldest_ms));
+        self.reconciler.metrics.blocked(&blocked);
         let snapshot = Snapshot {
             shards_held: u16::try_from(self.ownership.owned.len()).unwrap_or(u16::MAX),
             shards: self.ownership.shards.get(),

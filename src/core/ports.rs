@@ -72,9 +72,9 @@ impl Permit {
     }
 }
 
-/// What is left of a permit that ran out because the state table cannot be reached: traffic of a release in flight may
+/// What is left of a permit that ran out because no beat was answered: traffic of a release in flight may
 /// be taken back to its stable version ([`Cloud::take_back`]), and nothing else. Made by the lease alone, and
-/// revoked as soon as the table says anything.
+/// revoked as soon as a beat is answered, or the table shows that others have the shard.
 #[derive(Clone)]
 pub struct EmergencyPermit {
     epoch: u64,
@@ -111,7 +111,7 @@ pub struct Permits {
     pub shards: ShardCount,
     /// Those that this process owns. All end when its beats do, each when it is given up.
     pub held: BTreeMap<Shard, Permit>,
-    /// Those whose permit ran out because the state table cannot be reached.
+    /// Those whose permit ran out because no beat was answered.
     pub lapsed: BTreeMap<Shard, EmergencyPermit>,
 }
 

@@ -66,8 +66,28 @@ struct ResultLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WaitingLabel {
+struct OnLabel {
     on: &'static str,
+}
+
+/// Services by what they wait for. A reason that nobody has is not shown.
+#[derive(Debug, Default)]
+struct ByReason {
+    gauges: Family<OnLabel, Gauge>,
+    shown: Mutex<Vec<&'static str>>,
+}
+
+impl ByReason {
+    fn set(&self, numbers: &BTreeMap<&'static str, i64>) {
+        let mut shown = self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for gone in shown.iter().filter(|name| !numbers.contains_key(*name)) {
+            self.gauges.remove(&OnLabel { on: gone });
+        }
+        for (on, number) in numbers {
+            self.gauges.get_or_create(&OnLabel { on }).set(*number);
+        }
+        *shown = numbers.keys().copied().collect();
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -82,8 +102,8 @@ pub struct Metrics {
     reconciles: Family<OutcomeLabel, Counter>,
     effects: Family<EffectLabels, Counter>,
     state_writes: Family<WriteLabel, Counter>,
-    waiting: Family<WaitingLabel, Gauge>,
-    waiting_names: Mutex<Vec<&'static str>>,
+    waiting: ByReason,
+    blocked: ByReason,
     emergency_writes: Family<ResultLabel, Counter>,
     panics: Counter,
     queue_depth: Gauge,
@@ -101,8 +121,8 @@ impl Default for Metrics {
             reconciles: Family::default(),
             effects: Family::default(),
             state_writes: Family::default(),
-            waiting: Family::default(),
-            waiting_names: Mutex::default(),
+            waiting: ByReason::default(),
+            blocked: ByReason::default(),
             emergency_writes: Family::default(),
             panics: Counter::default(),
             queue_depth: Gauge::default(),
@@ -121,7 +141,12 @@ impl Default for Metrics {
             "Routes taken back to stable without a lease, by what came of it",
             metrics.emergency_writes.clone(),
         );
-        registry.register("waiting", "Services that wait, by reason", metrics.waiting.clone());
+        registry.register("waiting", "Services that wait, by reason", metrics.waiting.gauges.clone());
+        registry.register(
+            "blocked",
+            "Services for which a table has not done this call for a minute",
+            metrics.blocked.gauges.clone(),
+        );
         registry.register("panics", "Passes that panicked", metrics.panics.clone());
         registry.register("queue_depth", "Services that are due or planned", metrics.queue_depth.clone());
         registry.register("passes_running", "Runs under way", metrics.passes_running.clone());
@@ -187,14 +212,12 @@ impl Metrics {
     pub fn services(&self, count: usize, waiting: &BTreeMap<&'static str, i64>, oldest_ms: u64) {
         self.services.set(i64::try_from(count).unwrap_or(i64::MAX));
         self.observe_age.set(oldest_ms as f64 / 1_000.0);
-        let mut names = self.waiting_names.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for gone in names.iter().filter(|name| !waiting.contains_key(*name)) {
-            self.waiting.remove(&WaitingLabel { on: gone });
-        }
-        for (on, number) in waiting {
-            self.waiting.get_or_create(&WaitingLabel { on }).set(*number);
-        }
-        *names = waiting.keys().copied().collect();
+        self.waiting.set(waiting);
+    }
+
+    /// For how many services a table does not do which call.
+    pub fn blocked(&self, calls: &BTreeMap<&'static str, i64>) {
+        self.blocked.set(calls);
     }
 
     /// How many shards this process owns, of how many.
@@ -215,11 +238,13 @@ mod tests {
         metrics.effect("SetWeights", "acknowledged");
         metrics.shards(22, 64);
         metrics.services(2, &BTreeMap::from([("Bake", 2)]), 1_500);
+        metrics.blocked(&BTreeMap::from([("ReadRecords", 1)]));
         let text = metrics.encode().unwrap();
         for line in [
             "pointsman_reconciles_total{outcome=\"waiting\"} 1",
             "pointsman_effects_total{effect=\"SetWeights\",result=\"acknowledged\"} 1",
             "pointsman_waiting{on=\"Bake\"} 2",
+            "pointsman_blocked{on=\"ReadRecords\"} 1",
             "pointsman_observe_age_seconds 1.5",
             "pointsman_shards_held 22",
             "pointsman_shards 64",
@@ -227,7 +252,9 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         metrics.services(2, &BTreeMap::new(), 0);
-        assert!(!metrics.encode().unwrap().contains("Bake"));
+        metrics.blocked(&BTreeMap::new());
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains("Bake") && !text.contains("ReadRecords"), "{text}");
     }
 
     #[test]

@@ -83,22 +83,9 @@ impl<E: ProvideErrorMetadata + StdError + Send + Sync + 'static> CallFailed<E> {
         }
     }
 
-    /// Whether `DynamoDB` could not be reached at all: no answer, or a 5xx. A throttled request was read.
-    fn is_unreachable(&self) -> bool {
-        match self {
-            Self::TimedOut => true,
-            Self::Sdk(error) => match error.as_ref() {
-                SdkError::ConstructionFailure(_) => false,
-                SdkError::ServiceError(context) => context.raw().status().is_server_error(),
-                _ => true,
-            },
-        }
-    }
-
     /// As the port's error, naming the table and what to do.
     pub(super) fn into_store_error(self, action: &'static str, table: &str) -> StoreError {
         let retry = self.may_pass();
-        let unreachable = self.is_unreachable();
         let advice = self.code().and_then(advice).unwrap_or_default();
         let (what, source): (String, Option<Box<dyn StdError + Send + Sync>>) = match self {
             Self::TimedOut => ("gave no answer in time".to_owned(), None),
@@ -112,7 +99,7 @@ impl<E: ProvideErrorMetadata + StdError + Send + Sync + 'static> CallFailed<E> {
                 other => ("could not be reached".to_owned(), Some(Box::new(other))),
             },
         };
-        let source = TableError { table: table.to_owned(), what, advice, unreachable, source };
+        let source = TableError { table: table.to_owned(), what, advice, source };
         StoreError::Unavailable { action, retry, source: Box::new(source) }
     }
 }
@@ -137,16 +124,8 @@ struct TableError {
     table: String,
     what: String,
     advice: &'static str,
-    /// Nobody answered, or nobody who had read the request (5xx).
-    unreachable: bool,
     #[source]
     source: Option<Box<dyn StdError + Send + Sync>>,
-}
-
-/// Whether a call failed because `DynamoDB` could not be reached.
-pub(super) fn unreachable(error: &StoreError) -> bool {
-    let StoreError::Unavailable { source, .. } = error else { return false };
-    source.downcast_ref::<TableError>().is_some_and(|error| error.unreachable)
 }
 
 /// A mistake of this program or of a table's content, in one sentence.
@@ -221,12 +200,11 @@ mod tests {
     ];
 
     #[test]
-    fn each_answer_of_a_table_passes_or_lasts_and_only_a_missing_one_is_unreachable() {
+    fn each_answer_of_a_table_passes_or_lasts() {
         for (status, code, passes) in ANSWERS {
             let error = answered(*status, code, "because").into_store_error("write state", "state");
             let StoreError::Unavailable { retry, .. } = &error else { panic!("{code}: {error}") };
             assert_eq!(retry, passes, "{code}");
-            assert_eq!(unreachable(&error), *status >= 500, "{code}: who answers can be reached");
             let said = crate::telemetry::chain(&error);
             assert!(
                 said.contains("table state") && said.contains(code) && said.contains("because"),
@@ -235,7 +213,7 @@ mod tests {
         }
         let lost: CallFailed<UpdateItemError> = CallFailed::TimedOut;
         let error = lost.into_store_error("write state", "state");
-        assert!(matches!(error, StoreError::Unavailable { retry: true, .. }) && unreachable(&error));
+        assert!(matches!(error, StoreError::Unavailable { retry: true, .. }));
     }
 
     #[test]

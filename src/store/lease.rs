@@ -14,7 +14,6 @@ use tracing::{debug, error, info, warn};
 
 use crate::lease::{Claim, LeaseTiming, Replica, Shard, ShardCount, Step, Written};
 use crate::ports::{Clock, EmergencyPermit, Permit, Permits, StoreError};
-use crate::store::error::unreachable;
 use crate::telemetry::chain;
 
 pub use table::{DynamoLease, LeaseTable};
@@ -33,7 +32,7 @@ pub struct Keeping {
     pub shards: ShardCount,
     /// The same on every replica.
     pub timing: LeaseTiming,
-    /// Whether traffic may be taken back when the permits ran out because the table cannot be reached.
+    /// Whether traffic may be taken back when the permits ran out because no beat was answered.
     pub emergency: bool,
 }
 
@@ -60,9 +59,10 @@ pub async fn keep(
         published: BTreeMap::new(),
         draining: BTreeMap::new(),
         troubled: AtomicBool::new(false),
-        cut_off: Arc::new(AtomicBool::new(false)),
+        unbeaten: false,
+        buried: false,
         emergency,
-        lapsed: false,
+        lapsed: Lapsed::default(),
         misfit: None,
     };
     loop {
@@ -93,12 +93,22 @@ struct Keeper {
     draining: BTreeMap<Shard, Arc<AtomicU64>>,
     /// The last call failed, and that was said.
     troubled: AtomicBool,
-    /// Since the table said anything, no call has reached it. Shared with the emergency permits.
-    cut_off: Arc<AtomicBool>,
+    /// The last beat failed: without an answer, or with one that is neither done nor refused by its condition.
+    unbeaten: bool,
+    /// A look has shown that our member item is gone.
+    buried: bool,
     emergency: bool,
-    /// Emergency permits are published.
-    lapsed: bool,
+    lapsed: Lapsed,
     misfit: Option<u16>,
+}
+
+/// The emergency permits that are published.
+#[derive(Default)]
+struct Lapsed {
+    /// By epoch.
+    shards: BTreeMap<Shard, u64>,
+    /// What they hang on; those of an earlier publication have another, which is off for good.
+    stand: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -114,6 +124,9 @@ impl Keeper {
             }
             Step::Look => {
                 let look = self.limited(self.table.look()).await;
+                if let Some(look) = &look {
+                    self.buried = !look.members.contains_key(&self.replica.member());
+                }
                 self.replica.looked(self.clock.monotonic_ms(), look.as_ref());
             }
             Step::Take { member, claims } => {
@@ -124,6 +137,9 @@ impl Keeper {
             _ => {
                 let sent_ms = self.clock.monotonic_ms();
                 let answer = self.write(&step).await;
+                if matches!(step, Step::Beat { .. }) {
+                    self.unbeaten = answer.is_none();
+                }
                 self.replica.answered(&step, sent_ms, self.clock.monotonic_ms(), answer);
             }
         }
@@ -159,20 +175,13 @@ impl Keeper {
     async fn limited<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
         let error = match tokio::time::timeout(self.timing.renew.std(), call).await {
             Ok(Ok(answer)) => {
-                self.cut_off.store(false, Ordering::SeqCst);
                 if self.troubled.swap(false, Ordering::Relaxed) {
                     info!("the lease table answers again");
                 }
                 return Some(answer);
             }
-            Ok(Err(error)) => {
-                self.cut_off.store(unreachable(&error), Ordering::SeqCst);
-                chain(&error)
-            }
-            Err(_) => {
-                self.cut_off.store(true, Ordering::SeqCst);
-                "no answer in time".to_owned()
-            }
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "no answer in time".to_owned(),
         };
         if !self.troubled.swap(true, Ordering::Relaxed) {
             warn!(error, "the lease table could not be read or written; it is tried again");
@@ -192,14 +201,13 @@ impl Keeper {
             .into_iter()
             .filter(|(shard, _)| lost.contains(shard) || !self.published.contains_key(shard))
             .collect();
-        // Ours still, as far as anybody could know: only the time ran out, and only for want of the table. It stays so,
-        // without the right to act, from when the table answers until a beat says whose the shards are.
-        let cut_off = self.cut_off.load(Ordering::SeqCst);
-        let lapsed = self.emergency && !valid && until_ms > 0 && (self.lapsed || cut_off);
-        if !lost.is_empty() || !gained.is_empty() || lapsed != self.lapsed {
-            self.lapsed = lapsed;
+        let lapsed = if valid { BTreeMap::new() } else { self.left_without_beats(until_ms) };
+        if !lost.is_empty() || !gained.is_empty() || lapsed != self.lapsed.shards {
+            self.lapsed.stand.store(false, Ordering::SeqCst);
+            self.lapsed = Lapsed { shards: lapsed, stand: Arc::default() };
             self.change(&lost, &gained, until_ms);
         }
+        self.lapsed.stand.store(self.unbeaten && !self.lapsed.shards.is_empty(), Ordering::SeqCst);
         for published in self.published.values() {
             published.valid_until_ms.store(until_ms, Ordering::SeqCst);
         }
@@ -225,6 +233,22 @@ impl Keeper {
         }
     }
 
+    /// What is ours still, as far as anybody could know: only the time ran out, and only because no beat was answered.
+    ///
+    /// It does not matter how the beats fail. Unreachable, throttled or denied, the table tells this process nothing, and
+    /// in none of these cases does that prove anything about others: they may reach it, have another share of the
+    /// throughput, or another role. What keeps it safe is in `decide::emergency`, and goes by AWS alone. What the table
+    /// does tell counts: a beat that is refused by its condition, or a look that shows our member item gone (it goes
+    /// before anybody takes a shard of ours), or a shard in other hands.
+    fn left_without_beats(&self, until_ms: u64) -> BTreeMap<Shard, u64> {
+        let began = !self.lapsed.shards.is_empty() || self.unbeaten;
+        if self.emergency && until_ms > 0 && began && !self.buried {
+            self.replica.held().clone()
+        } else {
+            BTreeMap::new()
+        }
+    }
+
     fn change(&mut self, lost: &[Shard], gained: &[(Shard, u64)], until_ms: u64) {
         for shard in lost {
             if let Some(published) = self.published.remove(shard) {
@@ -241,12 +265,8 @@ impl Keeper {
             let cell = Arc::clone(&published.valid_until_ms);
             (*shard, Permit::new(published.epoch, cell, Arc::clone(&self.clock)))
         });
-        let lapsed: BTreeMap<Shard, EmergencyPermit> = if self.lapsed {
-            let permit = |epoch: &u64| EmergencyPermit::new(*epoch, Arc::clone(&self.cut_off));
-            self.replica.held().iter().map(|(shard, epoch)| (*shard, permit(epoch))).collect()
-        } else {
-            BTreeMap::new()
-        };
+        let left = |epoch: &u64| EmergencyPermit::new(*epoch, Arc::clone(&self.lapsed.stand));
+        let lapsed = self.lapsed.shards.iter().map(|(shard, epoch)| (*shard, left(epoch))).collect();
         let permits = Permits { shards: self.shards, held: held.collect(), lapsed };
         debug!(lost = ?lost, gained = ?gained, "shards changed hands");
         info!(
@@ -260,8 +280,8 @@ impl Keeper {
     }
 
     async fn leave(mut self) {
-        self.lapsed = false;
-        self.cut_off.store(false, Ordering::SeqCst);
+        self.lapsed.stand.store(false, Ordering::SeqCst);
+        self.lapsed = Lapsed::default();
         let lost: Vec<Shard> = self.published.keys().copied().collect();
         if !lost.is_empty() {
             self.change(&lost, &[], 0);

@@ -5,11 +5,11 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep};
 
+use super::support::TokioClock;
 use crate::aws::batch::{Batcher, Source, Suspects};
 use crate::aws::budget::{Family, Limiter, Rates, Urgency};
 use crate::aws::error::{CallError, Cause};
 use crate::model::Seen;
-use crate::ports::Clock;
 use crate::records::Span;
 
 type Call = (Vec<u32>, oneshot::Sender<()>);
@@ -168,19 +168,6 @@ async fn who_asks_while_a_round_waits_for_its_turn_joins_it() {
         assert_eq!(asked.await.unwrap(), BTreeMap::from([(key, Seen::Known(key * 2))]));
     }
     assert_eq!(late.await.unwrap(), BTreeMap::from([(0, Seen::Known(0))]));
-}
-
-/// Tokio's clock, which a test may pause.
-struct TokioClock(Instant);
-
-impl Clock for TokioClock {
-    fn now(&self) -> jiff::Timestamp {
-        jiff::Timestamp::UNIX_EPOCH
-    }
-
-    fn monotonic_ms(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_millis()).unwrap()
-    }
 }
 
 /// Answers after a while, with the budget of `DescribeAlarms`.

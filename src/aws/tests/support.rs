@@ -7,6 +7,7 @@ use aws_sdk_ecs::types as ecs;
 use aws_sdk_elasticloadbalancingv2::types as elb;
 use aws_smithy_mocks::{Rule, RuleMode, mock_client};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::aws::{AwsCloud, Clients, Settings};
 use crate::model::Plan;
@@ -186,4 +187,17 @@ pub(super) fn service(n: usize) -> ecs::Service {
         )
         .task_sets(task_set(n, 1, "pm1/prod/u1/1.1"))
         .build()
+}
+
+/// Tokio's clock, which a test may pause.
+pub struct TokioClock(pub Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::UNIX_EPOCH
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap()
+    }
 }

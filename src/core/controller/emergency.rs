@@ -20,7 +20,7 @@ use crate::records::{ServiceKey, Span};
 const NEXT_ROUTE: Span = Span::from_millis(100);
 
 impl Reconciler {
-    /// Looks at one service whose shard was ours until the state table could not be reached.
+    /// Looks at one service whose shard was ours until its lease could not be renewed.
     pub(super) async fn run_without_lease(&self, slot: &mut Slot, permit: &EmergencyPermit) -> Verdict {
         let Some(facts) = slot.known.take() else {
             return without_lease(self.limits.idle_poll, "without_lease");
@@ -118,6 +118,6 @@ impl Reconciler {
 
 fn without_lease(again: Span, outcome: &'static str) -> Verdict {
     let trouble =
-        "the state table cannot be reached and the lease has run out: nothing goes forward".to_owned();
+        "the lease has run out and cannot be renewed: nothing goes forward".to_owned();
     Verdict { again: Some(again), why: Trigger::Deadline, outcome, trouble: Some(trouble) }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::persist;
 use super::tell::Announced;
+use super::trouble::Blocked;
 use super::workqueue::Lane;
 use crate::decide::emergency::{self, Emergency};
 use crate::model::{Facts, Need};
@@ -37,6 +38,8 @@ pub struct Slot {
     pub(super) lane: Option<Lane>,
     /// Failed runs in a row since anything that was decided was written.
     pub(super) failures: u32,
+    /// Since when a table does not do what is needed.
+    pub(super) blocked: Blocked,
     /// Panicking runs in a row, and what the last one said.
     pub(super) panics: u32,
     pub(super) panic_detail: String,

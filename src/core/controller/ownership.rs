@@ -27,7 +27,7 @@ pub(super) struct Ownership {
     pub(super) shards: ShardCount,
     /// By epoch.
     pub(super) owned: BTreeMap<Shard, u64>,
-    /// Those whose permit ran out because the table cannot be reached, by epoch.
+    /// Those whose permit ran out because no beat was answered, by epoch.
     pub(super) lapsed: BTreeMap<Shard, u64>,
 }
 

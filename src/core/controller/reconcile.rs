@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::inputs::{Core, Records, nothing_to_observe};
 use super::memory::{Memory, Slot};
@@ -99,6 +99,9 @@ impl Reconciler {
                 }
                 Ok(Turn::Later(after, outcome)) => {
                     (slot.failures, slot.panics) = (0, 0);
+                    if slot.blocked.ended() {
+                        info!("the tables do again what they are asked");
+                    }
                     return Verdict::later(after, outcome);
                 }
                 Ok(Turn::Gone) => {
@@ -130,6 +133,9 @@ impl Reconciler {
             _ if slot.failures > 1 => debug!(error = %trouble, failures = slot.failures, "failed again"),
             ReconcileError::Panicked { .. } => error!(error = %trouble, "panicked; the other services go on"),
             _ => warn!(error = %trouble, "failed; comes again"),
+        }
+        if let Some(lasted) = slot.blocked.failed(error, self.clock.monotonic_ms()) {
+            error!(error = %trouble, %lasted, "a table does not do what is needed: nothing of this service goes forward");
         }
         match error.response() {
             Response::Remember => {}

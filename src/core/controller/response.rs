@@ -86,6 +86,15 @@ impl Call {
         Self::Write(Reason::Emergency),
     ];
 
+    /// One word, for metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadRecords => "ReadRecords",
+            Self::ReadState => "ReadState",
+            Self::Write(_) => "WriteState",
+        }
+    }
+
     /// What it does, behind "failed to".
     pub const fn doing(self) -> &'static str {
         match self {

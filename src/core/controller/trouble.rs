@@ -65,6 +65,17 @@ impl ReconcileError {
         }
     }
 
+    /// The call that a table does not do, when the next try may find the same: somebody should know if that lasts.
+    const fn blocked_call(&self) -> Option<Call> {
+        match self {
+            Self::Store { call, source } => match Class::of(source) {
+                Class::TooNew | Class::Damaged | Class::Passing | Class::Lasting => Some(*call),
+                Class::Conflict | Class::ClaimTaken | Class::NoLease => None,
+            },
+            Self::Panicked { .. } | Self::Unsafe { .. } | Self::TooLong { .. } | Self::LeaseEnding => None,
+        }
+    }
+
     /// For metrics.
     pub const fn category(&self) -> &'static str {
         match self {
@@ -77,6 +88,41 @@ impl ReconcileError {
             Self::Unsafe { .. } => "unsafe",
             Self::TooLong { .. } => "too_long",
         }
+    }
+}
+
+/// So long may a table keep a service from being looked after before whoever is on call is told; as long as a rollback
+/// may take before it is stuck (`semantics` §2).
+const TOLD_AFTER: Span = Span::from_secs(60);
+
+/// A table that does not do what a service needs, run after run.
+#[derive(Debug, Default)]
+pub struct Blocked {
+    /// What failed last, and since when something has, monotonic.
+    failing: Option<(Call, u64)>,
+    told: bool,
+}
+
+impl Blocked {
+    /// A run failed: for how long it has been so, when that is to be told now.
+    pub(super) fn failed(&mut self, error: &ReconcileError, now_ms: u64) -> Option<Span> {
+        let call = error.blocked_call()?;
+        let (_, since_ms) = *self.failing.get_or_insert((call, now_ms));
+        self.failing = Some((call, since_ms));
+        let lasted = Span::from_millis(now_ms.saturating_sub(since_ms));
+        let told = self.told;
+        self.told |= lasted >= TOLD_AFTER;
+        (self.told && !told).then_some(lasted)
+    }
+
+    /// A run did all that it had to: whether the trouble that is over had been told.
+    pub(super) fn ended(&mut self) -> bool {
+        std::mem::take(self).told
+    }
+
+    /// What is not done, once it was told.
+    pub(super) fn call(&self) -> Option<Call> {
+        self.failing.filter(|_| self.told).map(|(call, _)| call)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The way back without a lease (`docs/decisions.md`, "May an owner that lost its lease act?").
 //!
-//! While the state table cannot be reached, nobody can renew a lease, and an alarm would burn unanswered. An owner whose
-//! lease ran out because of that, and of nothing else, may write one thing: the weights of a release in flight back to the
+//! While the state table answers no beat (it cannot be reached, throttles or denies), an owner cannot renew its lease, and
+//! an alarm would burn unanswered. One whose lease ran out because of that, and of nothing else, may write one thing: the weights of a release in flight back to the
 //! recorded stable version. Everything that could make that wrong holds it up here. Nothing goes forward and nothing
 //! is deleted without a lease, ever; the types of the port see to that.
 //!
@@ -203,7 +203,7 @@ pub fn record(facts: &Facts, emergency: &Emergency, epoch: u64, now: Timestamp) 
 /// One sentence, for status and history.
 pub fn detail(emergency: &Emergency) -> String {
     let alarms = emergency.because.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    format!("EmergencyRollback: {alarms} burned while the state table could not be reached")
+    format!("EmergencyRollback: {alarms} burned while the lease could not be renewed")
 }
 
 #[cfg(test)]

@@ -388,6 +388,7 @@ pub(super) struct Running {
     pub(super) views: watch::Receiver<Arc<Snapshot>>,
     pub(super) heartbeat: Arc<Heartbeat>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: CancellationToken,
     pub(super) ended: tokio::task::JoinHandle<Result<(), LeaseKeeperGone>>,
 }
@@ -395,6 +396,7 @@ pub(super) struct Running {
 pub(super) fn start(fake: Arc<Fake>) -> Running {
     let reconciler = reconciler(&fake);
     let clock = Arc::clone(&reconciler.clock);
+    let metrics = Arc::clone(&reconciler.metrics);
     let (lease, permits) = watch::channel(Permits { shards: ShardCount::ONE, ..Permits::default() });
     let (hints, hinted) = mpsc::channel(8);
     let (snapshots, views) = watch::channel(Arc::default());
@@ -415,7 +417,7 @@ pub(super) fn start(fake: Arc<Fake>) -> Running {
         timing,
     };
     let ended = tokio::spawn(run(controller, shutdown.clone()));
-    Running { fake, lease, hints, views, heartbeat, clock, shutdown, ended }
+    Running { fake, lease, hints, views, heartbeat, clock, metrics, shutdown, ended }
 }
 
 impl Running {

@@ -253,7 +253,7 @@ fn texts_of_others_cannot_touch_a_terminal() {
     let mut scene = Scene::baking();
     scene.facts.answers.push(CommandAnswer {
         id: "01J".to_owned(),
-        verb: crate::records::Verb::Abort,
+        verb: Verb::Abort,
         by: Some("\u{7}eve".to_owned()),
         done: true,
         reason: "going back".to_owned(),
