@@ -11,6 +11,7 @@ mod isolation;
 mod late_writes;
 mod lost_versions;
 mod outcomes;
+mod pairs;
 mod pinned;
 mod rare;
 mod records;

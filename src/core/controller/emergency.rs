@@ -117,7 +117,6 @@ impl Reconciler {
 }
 
 fn without_lease(again: Span, outcome: &'static str) -> Verdict {
-    let trouble =
-        "the lease has run out and cannot be renewed: nothing goes forward".to_owned();
+    let trouble = "the lease has run out and cannot be renewed: nothing goes forward".to_owned();
     Verdict { again: Some(again), why: Trigger::Deadline, outcome, trouble: Some(trouble) }
 }

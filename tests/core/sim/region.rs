@@ -617,7 +617,7 @@ fn creation(
 }
 
 /// What the adapters make of an error: the rows of `src/aws/error/table.rs` that this region can bring about.
-fn answered(effect: &Effect, error: &pointsman_core::world::ApiError) -> Answer {
+pub fn answered(effect: &Effect, error: &pointsman_core::world::ApiError) -> Answer {
     let (code, message) = (error.code.as_str(), error.message.to_lowercase());
     let class = match effect {
         Effect::DeleteTaskSet { .. } if code == "TaskSetNotFoundException" => {
@@ -635,11 +635,11 @@ fn start() -> Timestamp {
     "2026-11-21T10:00:00Z".parse().expect("a time")
 }
 
-fn group_arn(set: &ecs::TaskSet) -> Option<String> {
+pub fn group_arn(set: &ecs::TaskSet) -> Option<String> {
     set.launch.load_balancers.first()?.target_group_arn.clone()
 }
 
-fn tuples(actions: &[elb::Action]) -> Vec<(String, u32)> {
+pub fn tuples(actions: &[elb::Action]) -> Vec<(String, u32)> {
     actions
         .iter()
         .filter_map(|action| action.forward_config.as_ref())
@@ -648,13 +648,13 @@ fn tuples(actions: &[elb::Action]) -> Vec<(String, u32)> {
         .collect()
 }
 
-fn sticky_of(actions: &[elb::Action]) -> Option<u32> {
+pub fn sticky_of(actions: &[elb::Action]) -> Option<u32> {
     let forwards = actions.iter().filter_map(|action| action.forward_config.as_ref());
     let mut sticky = forwards.filter_map(|forward| forward.target_group_stickiness_config.as_ref());
     sticky.find(|sticky| sticky.enabled == Some(true)).and_then(|sticky| sticky.duration_seconds)
 }
 
-fn shares_of(actions: &[elb::Action], groups: &BTreeMap<Group, String>) -> Option<Shares> {
+pub fn shares_of(actions: &[elb::Action], groups: &BTreeMap<Group, String>) -> Option<Shares> {
     let tuples = tuples(actions);
     let of = |group: Group| tuples.iter().find(|(arn, _)| *arn == groups[&group]).map(|(_, weight)| *weight);
     Some(Shares { a: of(Group::A)?, b: of(Group::B)? })
