@@ -1,6 +1,7 @@
 //! Tests of the pure core through its public face.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
+mod bounds;
 mod commands;
 mod decide_properties;
 mod decide_stories;

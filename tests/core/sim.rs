@@ -128,6 +128,8 @@ pub struct Sim {
     pub twist: Option<fn(&mut Observed)>,
     /// A claim that another service holds.
     pub claim_denied: Option<(String, String)>,
+    /// `observedGeneration` of the status as told last, when a test wants to know it.
+    pub told_generation: Option<u64>,
 }
 
 const POLL: Span = Span::from_secs(2);
@@ -168,6 +170,7 @@ impl Sim {
             forge: None,
             twist: None,
             claim_denied: None,
+            told_generation: None,
         }
     }
 
@@ -415,6 +418,8 @@ impl Sim {
         }
         let honest_input = Input { watched: honest, ..input };
         let found = violations(&honest_input, &decision);
+        let tell = |_| pointsman_core::decide::explain::status(&honest_input, &decision, None);
+        self.told_generation = self.told_generation.map(tell).map(|told| told.status.observed_generation);
         self.record(&facts, found);
         self.ended.extend(decision.ended.iter().cloned());
         if let Next::Look(needs) = &decision.next {
