@@ -22,6 +22,9 @@ const NEXT_ROUTE: Span = Span::from_millis(100);
 impl Reconciler {
     /// Looks at one service whose shard was ours until its lease could not be renewed.
     pub(super) async fn run_without_lease(&self, slot: &mut Slot, permit: &EmergencyPermit) -> Verdict {
+        // Of a run that was under way as the lease ran out. The first one with it again must read the table, and so record
+        // what is done here, also when this one is still under way then.
+        slot.forget();
         let Some(facts) = slot.known.take() else {
             return without_lease(self.limits.idle_poll, "without_lease");
         };

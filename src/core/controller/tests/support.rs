@@ -30,8 +30,11 @@ pub(super) struct Inner {
     pub(super) observed: Option<Observed>,
     /// Calls that the table does not do.
     pub(super) trouble: Option<TableTrouble>,
-    /// The table cannot be reached.
+    /// The table cannot be reached, which a call finds out after so long.
     pub(super) down: bool,
+    pub(super) down_after: Span,
+    /// Calls that wait to find it out.
+    pub(super) in_vain: usize,
     pub(super) observe_takes: Span,
     pub(super) write_takes: Span,
     pub(super) carry_out_takes: Span,
@@ -100,6 +103,13 @@ impl Store for Fake {
             return Err(error);
         }
         if self.inner().down {
+            let after = {
+                let mut inner = self.inner();
+                inner.in_vain += 1;
+                inner.down_after
+            };
+            sleep(after.std()).await;
+            self.inner().in_vain -= 1;
             return Err(unavailable());
         }
         let nothing = Wishes { service: None, desired: None, commands: Vec::new() };

@@ -1,6 +1,6 @@
 //! A way back while the state table cannot be reached.
 
-use super::support::{Fake, Running, script, secs, start, wait};
+use super::support::{Fake, Inner, Running, script, secs, start, wait};
 use super::*;
 
 /// A release of `team/web` at 10 % and 50 % whose alarm burns, known to a running loop; then the table is gone.
@@ -93,4 +93,39 @@ async fn what_was_taken_back_is_only_told_when_another_owner_has_the_shard() {
     secs(10).await;
     let facts = running.fake.inner().state[&key].facts.clone();
     assert!(facts.release.unwrap().latch.is_none(), "the new owner's facts are its own");
+}
+
+impl Running {
+    /// Until this is so; a minute at most.
+    async fn until(&self, what: &str, is: impl Fn(&Inner) -> bool) {
+        for _ in 0..600 {
+            if is(&self.fake.inner()) {
+                return;
+            }
+            sleep(Span::from_millis(100).std()).await;
+        }
+        panic!("it never came to that: {what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_back_is_recorded_also_when_runs_were_under_way_as_the_lease_went_and_came() {
+    let (running, key, stands) = cut_off().await;
+    running.fake.inner().down_after = Span::from_secs(3);
+    running.until("a run of before the lapse hangs in the table", |inner| inner.in_vain > 0).await;
+    running.lapse(4, &stands);
+    running.until("both routes are back", |inner| {
+        inner.log.iter().filter(|line| line.starts_with("take back")).count() == 2
+    })
+    .await;
+    running.fake.inner().observe_takes = Span::from_secs(8);
+    running.until("a look without a lease hangs", |inner| inner.observing > 0).await;
+
+    running.fake.inner().down = false;
+    stands.store(false, Ordering::SeqCst);
+    running.grant(4);
+    secs(30).await;
+    let facts = running.fake.inner().state[&key].facts.clone();
+    let latch = facts.release.unwrap().latch.expect("it is recorded");
+    assert!(latch.detail.starts_with("EmergencyRollback: b-5xx"), "{}", latch.detail);
 }
