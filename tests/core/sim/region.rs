@@ -36,6 +36,8 @@ pub struct SmallRegion {
     groups: BTreeMap<Group, String>,
     public: String,
     preview: String,
+    /// A second production route, when there is one.
+    internal: Option<String>,
     listener: String,
     load_balancer: String,
     service_arn: String,
@@ -124,6 +126,7 @@ impl SmallRegion {
             groups,
             public,
             preview,
+            internal: None,
             listener,
             load_balancer,
             service_arn,
@@ -156,6 +159,38 @@ impl SmallRegion {
             "waits": {"propagation": "4s", "quiet": "4s", "quietAfterUnknown": "60s"}
         }))
         .expect("a managed service")
+    }
+
+    /// A second production route, `internal`, as the first one begins.
+    #[allow(dead_code, reason = "for the checks in `tests/proof`")]
+    pub fn add_production_route(&mut self, spec: &mut ManagedServiceSpec) {
+        let groups = [(self.groups[&Group::A].as_str(), 0), (self.groups[&Group::B].as_str(), 1)];
+        let input = elb::CreateRule {
+            listener_arn: self.listener.clone(),
+            conditions: vec![elb::RuleCondition::path("/internal/*")],
+            priority: Some(8),
+            actions: vec![elb::Action::forward(&groups)],
+            ..Default::default()
+        };
+        let rule = self.region.get_mut().create_rule(start(), input).expect("creates").rule_arn;
+        let route = serde_json::from_value(json!({"name": "internal", "rule": rule})).expect("a route");
+        spec.routes.production.push(route);
+        self.internal = Some(rule);
+    }
+
+    /// The names of all routes.
+    #[allow(dead_code, reason = "for the checks in `tests/proof`")]
+    pub fn route_names(&self) -> Vec<&'static str> {
+        let internal = self.internal.as_ref().map(|_| "internal");
+        ["public", "preview"].into_iter().chain(internal).collect()
+    }
+
+    fn rule_of(&self, route: &str) -> &str {
+        match (route, &self.internal) {
+            ("public", _) => &self.public,
+            ("internal", Some(internal)) => internal,
+            _ => &self.preview,
+        }
     }
 
     pub fn add_alarms(&mut self, spec: &ManagedServiceSpec) {
@@ -233,7 +268,7 @@ impl SmallRegion {
 
     /// As the adapter does: the live actions, with two numbers changed.
     pub fn write_weights(&mut self, now: Timestamp, route: &str, a: u32, b: u32) -> bool {
-        let rule_arn = if route == "public" { self.public.clone() } else { self.preview.clone() };
+        let rule_arn = self.rule_of(route).to_owned();
         let Some(live) = self.weights_of(route) else { return false };
         self.before.insert(route.to_owned(), live);
         let mut actions = self.rule(&rule_arn).actions;
@@ -336,9 +371,8 @@ impl SmallRegion {
     }
 
     pub fn weights_of(&self, route: &str) -> Option<Shares> {
-        let rule = if route == "public" { &self.public } else { &self.preview };
-        let rules =
-            self.region.borrow_mut().describe_rules(start(), None, std::slice::from_ref(rule)).ok()?;
+        let rule = self.rule_of(route).to_owned();
+        let rules = self.region.borrow_mut().describe_rules(start(), None, &[rule]).ok()?;
         shares_of(&rules.first()?.actions, &self.groups)
     }
 

@@ -122,7 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// What is run of one scenario.
 fn suites(args: &Args, scenario: &Scenario, reference: &Reference) -> Vec<(&'static str, Vec<Vec<Planned>>)> {
-    let singles = ("", sweep::singles(reference, args.every));
+    let singles = ("", sweep::singles(reference, &scenario.hit, args.every));
     if !args.long {
         return vec![singles];
     }
@@ -198,7 +198,7 @@ fn replay(
 fn base(scenario: &Scenario) -> anyhow::Result<Base> {
     let mut region = region::SmallRegion::new();
     let mut spec = region.managed_service();
-    (scenario.edit)(&mut spec);
+    (scenario.edit)(&mut region, &mut spec);
     region.add_alarms(&spec);
     let people = People { service: Some(script::managed(&spec)), ..People::default() };
     let empty = Base {

@@ -57,6 +57,8 @@ pub trait System {
     fn steps(&mut self, state: &Self::State, out: &mut Vec<Step<Self::State, Self::Action>>);
     /// Judges the circle in which the fair way out of some states ends: which state of it is wrong, and why.
     fn at_rest(&mut self, circle: &[Self::State]) -> Option<(usize, BrokenId)>;
+    /// Judges the longest way to rest, in ticks.
+    fn too_far(&mut self, ticks: u32) -> Option<BrokenId>;
     /// The name under which a step is counted.
     fn kind(action: Self::Action) -> &'static str;
     /// Whether time passes with it.
@@ -233,12 +235,12 @@ pub struct Rest {
 /// From every state, with nothing going wrong any more, the way must end where everything is as asked.
 ///
 /// Each state has one fair step, so the ways form chains that end in circles. A circle is rest, and what stands there must
-/// be right.
+/// be right; and no way may be longer than the system says.
 fn come_to_rest<T: System>(system: &mut T, reached: &Reached<T::State>) -> (Rest, FoundIn<T>) {
     const UNSEEN: u32 = NONE;
     const ON_PATH: u32 = NONE - 1;
     let mut ticks = vec![UNSEEN; reached.states.len()];
-    let mut rest = Rest::default();
+    let (mut rest, mut farthest) = (Rest::default(), 0);
     for start in 0..reached.states.len() {
         let mut path = Vec::new();
         let mut at = start;
@@ -262,10 +264,16 @@ fn come_to_rest<T: System>(system: &mut T, reached: &Reached<T::State>) -> (Rest
             let state = reached.states[passed];
             so_far += u32::from(T::is_tick(system.fair(&state)));
             ticks[passed] = so_far;
-            rest.ticks = rest.ticks.max(so_far);
+            if so_far > rest.ticks {
+                (rest.ticks, farthest) = (so_far, passed);
+            }
         }
     }
-    (rest, Found::Nothing)
+    let found = system.too_far(rest.ticks).map_or(Found::Nothing, |broken| {
+        let path = trace(system, reached, u32::try_from(farthest).unwrap_or(NONE));
+        Found::Broken { broken, path }
+    });
+    (rest, found)
 }
 
 fn judge_circle<T: System>(
@@ -277,4 +285,49 @@ fn judge_circle<T: System>(
     let (at, broken) = system.at_rest(&states)?;
     let path = trace(system, reached, u32::try_from(circle[at]).unwrap_or(NONE));
     Some(Found::Broken { broken, path })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::report::Outcome;
+    use super::*;
+
+    /// So many ticks to rest, and at most so many are allowed.
+    struct Countdown {
+        most: u32,
+    }
+
+    impl System for Countdown {
+        type State = u8;
+        type Action = ();
+
+        fn fair(&self, _: &u8) {}
+        fn steps(&mut self, state: &u8, out: &mut Vec<Step<u8, ()>>) {
+            *out = vec![Step { action: (), state: state.saturating_sub(1), broken: None }];
+        }
+        fn at_rest(&mut self, circle: &[u8]) -> Option<(usize, BrokenId)> {
+            (circle != [0]).then_some((0, 7))
+        }
+        fn too_far(&mut self, ticks: u32) -> Option<BrokenId> {
+            (ticks > self.most).then_some(9)
+        }
+        fn kind((): ()) -> &'static str {
+            "tick"
+        }
+        fn is_tick((): ()) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_way_to_rest_that_is_longer_than_the_bound_is_found_with_the_state_that_it_begins_in() {
+        for (from, most, found) in [(4, 4, false), (5, 4, true)] {
+            let outcome = Outcome::of(&mut Countdown { most }, from).expect("it is small");
+            assert_eq!(outcome.rest.ticks, u32::from(from));
+            assert_eq!(outcome.is_clean(), !found);
+            if let Found::Broken { broken, path } = outcome.found {
+                assert_eq!((broken, path.len()), (9, 0), "the start is the farthest");
+            }
+        }
+    }
 }

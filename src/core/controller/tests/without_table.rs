@@ -114,10 +114,11 @@ async fn what_was_taken_back_is_recorded_also_when_runs_were_under_way_as_the_le
     running.fake.inner().down_after = Span::from_secs(3);
     running.until("a run of before the lapse hangs in the table", |inner| inner.in_vain > 0).await;
     running.lapse(4, &stands);
-    running.until("both routes are back", |inner| {
-        inner.log.iter().filter(|line| line.starts_with("take back")).count() == 2
-    })
-    .await;
+    running
+        .until("both routes are back", |inner| {
+            inner.log.iter().filter(|line| line.starts_with("take back")).count() == 2
+        })
+        .await;
     running.fake.inner().observe_takes = Span::from_secs(8);
     running.until("a look without a lease hangs", |inner| inner.observing > 0).await;
 

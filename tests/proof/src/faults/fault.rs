@@ -31,6 +31,8 @@ pub enum Op {
     LastStop,
     /// A mutating call.
     Effect,
+    /// A way back while the lease has run out for want of the table.
+    TakeBack,
     /// The table's stream says that somebody wrote.
     Hint,
 }
@@ -38,7 +40,7 @@ pub enum Op {
 impl Op {
     /// Every kind.
     #[cfg(test)]
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::List,
         Self::Wishes,
         Self::Remembered,
@@ -52,6 +54,7 @@ impl Op {
         Self::History,
         Self::LastStop,
         Self::Effect,
+        Self::TakeBack,
         Self::Hint,
     ];
 
@@ -61,7 +64,7 @@ impl Op {
 
     /// Whether it changes something.
     pub const fn is_mutation(self) -> bool {
-        matches!(self, Self::Write | Self::Effect)
+        matches!(self, Self::Write | Self::Effect | Self::TakeBack)
     }
 }
 
@@ -210,7 +213,7 @@ pub fn applicable(op: Op) -> Vec<Fault> {
             TakeOver(4),
             SplitBrain,
         ],
-        Op::Effect => vec![
+        Op::Effect | Op::TakeBack => vec![
             CrashBefore,
             CrashAfter,
             CrashLate(1),

@@ -30,6 +30,8 @@ pub enum Verdict {
 pub struct Reference {
     /// What each call was.
     pub ops: Vec<Op>,
+    /// How many calls there had been at each step of the script.
+    pub steps_at: Vec<usize>,
     /// Passes.
     pub ticks: u32,
     /// How releases ended.
@@ -39,7 +41,12 @@ pub struct Reference {
 impl Reference {
     /// Of this run.
     pub fn of(run: &Outcome) -> Self {
-        Self { ops: run.ops.clone(), ticks: run.ticks, ended: run.ended.clone() }
+        Self {
+            ops: run.ops.clone(),
+            steps_at: run.steps_at.clone(),
+            ticks: run.ticks,
+            ended: run.ended.clone(),
+        }
     }
 }
 
@@ -94,7 +101,7 @@ fn unclean(scenario: &Scenario, run: &Outcome, same: bool, weather: bool) -> Vec
     if !primary {
         left.push("the version that serves is not PRIMARY".to_owned());
     }
-    for route in ["public", "preview"] {
+    for route in run.base.region.route_names() {
         let stray = run.base.region.weights_of(route).is_none_or(|live| {
             GROUPS.into_iter().any(|group| (live.of(group) > 0) != (group == stable.group))
         });

@@ -36,6 +36,10 @@ pub enum What {
     Died,
     /// A process was told that it has no lease any more.
     Unleased,
+    /// A process's lease has run out, and it cannot reach the table.
+    Lapsed,
+    /// The table answers a process whose lease has run out, and nobody else had the shard.
+    Renewed,
     /// Somebody wrote a record, or the world changed by itself.
     Happened(String),
     /// A fault was put here.
@@ -46,6 +50,8 @@ pub enum What {
     Wrote(Wrote),
     /// A mutating call was sent: its lease gate was passed.
     Sent(Action),
+    /// A way back was sent without a lease.
+    SentWithoutLease(Action),
     /// A mutating call reached the region.
     Landed(Landed),
     /// The process was answered.
@@ -123,12 +129,15 @@ impl fmt::Display for What {
             Self::Started => f.write_str("starts"),
             Self::Died => f.write_str("DIES"),
             Self::Unleased => f.write_str("loses its lease"),
+            Self::Lapsed => f.write_str("is CUT OFF, and its lease has run out"),
+            Self::Renewed => f.write_str("has its lease again"),
             Self::Happened(what) => write!(f, "*** {what}"),
             Self::Befell(op, fault) => write!(f, "!!! {fault} at {op:?}"),
             Self::Read(reading) => write!(f, "reads {reading}"),
             Self::Wrote(wrote) => write!(f, "WRITES {wrote}"),
             Self::Sent(action) if action.rollback => write!(f, "SENDS {} (way back)", action.effect),
             Self::Sent(action) => write!(f, "SENDS {}", action.effect),
+            Self::SentWithoutLease(action) => write!(f, "SENDS {} (without a lease)", action.effect),
             Self::Landed(landed) => write!(f, "LANDS {landed}"),
             Self::Answered(effect, Answer::Acknowledged(_)) => write!(f, "is told yes: {effect}"),
             Self::Answered(effect, Answer::Refused { class, .. }) => {

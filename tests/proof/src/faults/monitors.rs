@@ -13,6 +13,7 @@ use pointsman_core::records::Group;
 use super::log::{Entry, Landed, Reading, What, Wrote};
 
 mod cleanup;
+mod emergency;
 mod memory;
 mod pace;
 mod traffic;
@@ -75,6 +76,12 @@ pub enum Property {
     CapacityFirst,
     /// S18: from the latch until traffic is back nothing but production weights is written.
     RollbackIsStatic,
+    /// S18: of the routes the one that gives the candidate most goes back first, and one that refuses stops no other.
+    LargestFirst,
+    /// S18: without a lease traffic goes back to a sound stable version, on two looks, and nothing else is done.
+    GuardedWithoutLease,
+    /// S18: what was done without a lease is the first thing that is written with it.
+    EmergencyIsRecorded,
     /// S20: a bake is never shortened.
     BakeIsWhole,
     /// S21: an unknown outcome is forgotten only by a later answer on the same resource.
@@ -93,7 +100,7 @@ pub enum Property {
 pub fn check(log: &[Entry]) -> Vec<Finding> {
     let tale = Tale { log };
     let mut found = Vec::new();
-    for monitor in [traffic::check, memory::check, cleanup::check, pace::check] {
+    for monitor in [traffic::check, memory::check, cleanup::check, emergency::check, pace::check] {
         monitor(&tale, &mut |property, at, detail| found.push(Finding { property, at, detail }));
     }
     found.sort_by_key(|finding| finding.at);
@@ -179,7 +186,7 @@ impl<'a> Tale<'a> {
 }
 
 fn is_production(route: &str) -> bool {
-    route == "public"
+    route != "preview"
 }
 
 fn lives(set: &TaskSet, group: Group) -> bool {

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use pointsman_core::model::effect::WayBack;
 use pointsman_core::model::observed::{Alarm, Extra, Service, Weights};
-use pointsman_core::model::{Action, Answer, Need, Observed, Plan, RefusalClass, Seen};
-use pointsman_core::ports::{Cloud, Permit, Remembered, StateWrite, Store, StoreError, Wishes};
+use pointsman_core::model::{Action, Answer, Effect, Need, Observed, Plan, RefusalClass, Seen};
+use pointsman_core::ports::{
+    Cloud, EmergencyPermit, Permit, Remembered, StateWrite, Store, StoreError, Wishes,
+};
 use pointsman_core::records::{ServiceKey, Span};
 use tokio::time::sleep;
 
@@ -21,6 +24,8 @@ use super::{OPERATION, script};
 const READ: Span = Span::from_millis(5);
 /// What a write takes, in each direction.
 const WRITE: Span = Span::from_millis(10);
+/// After so long a call finds out that the table cannot be reached: the time-out of one attempt.
+const IN_VAIN: Span = Span::from_secs(3);
 
 /// One process's view of the outside.
 pub struct Ports {
@@ -67,7 +72,7 @@ impl Ports {
             Some(Fault::SplitBrain) => self.world.signal(Signal::TakeOver { from: self.me, unseen: true }),
             _ => {}
         }
-        if op != Op::Effect && op != Op::Write {
+        if !op.is_mutation() {
             sleep(READ.std()).await;
         }
         Call { number, fault }
@@ -96,7 +101,11 @@ impl Ports {
     /// A table read: `Err` when it fails.
     async fn table(&self, op: Op) -> Result<(), StoreError> {
         let call = self.begin(op).await;
-        if call.fails() {
+        let cut_off = self.world.is_cut_off(self.me);
+        if cut_off {
+            sleep(IN_VAIN.std()).await;
+        }
+        if cut_off || call.fails() {
             self.note(&call, What::Read(Reading::Failed(op)));
             return Err(unavailable("read"));
         }
@@ -248,8 +257,6 @@ impl Cloud for Ports {
     }
 
     async fn carry_out(&self, plan: &Plan, action: &Action, permit: &Permit) -> Answer {
-        let refused = |class| Answer::Refused { class, message: "refused by a fault".to_owned() };
-        let lost = || Answer::Unknown { message: "no answer in time".to_owned() };
         let call = self.begin(Op::Effect).await;
         if !permit.allows(OPERATION.millis()) {
             return refused(RefusalClass::NoLease);
@@ -258,18 +265,47 @@ impl Cloud for Ports {
             return answer;
         }
         self.note(&call, What::Sent(action.clone()));
+        self.send(&call, plan, action).await
+    }
+
+    async fn take_back(&self, plan: &Plan, back: &WayBack, permit: &EmergencyPermit) -> Answer {
+        let (route, shares, expect) = (back.route().to_owned(), back.shares(), Some(back.expect()));
+        let action = Action { effect: Effect::SetWeights { route, shares, expect }, rollback: true };
+        let call = self.begin(Op::TakeBack).await;
+        if !permit.stands() {
+            return refused(RefusalClass::NoLease);
+        }
+        if let Some(answer) = self.world.objection(plan, &action.effect) {
+            return answer;
+        }
+        self.note(&call, What::SentWithoutLease(action.clone()));
+        self.send(&call, plan, &action).await
+    }
+}
+
+fn refused(class: RefusalClass) -> Answer {
+    Answer::Refused { class, message: "refused by a fault".to_owned() }
+}
+
+fn lost() -> Answer {
+    Answer::Unknown { message: "no answer in time".to_owned() }
+}
+
+impl Ports {
+    /// A mutating call that may be sent, and what befalls it.
+    async fn send(&self, call: &Call, plan: &Plan, action: &Action) -> Answer {
         let answer = match call.fault {
             Some(Fault::Throttled | Fault::ThrottledFor(_)) => refused(RefusalClass::Throttled),
             Some(Fault::Conflict) => refused(RefusalClass::Conflict),
             Some(Fault::Denied) => refused(RefusalClass::Denied),
             Some(Fault::NotApplied) => lost(),
             Some(Fault::Late(secs)) => {
-                self.later(&call, plan, action, secs);
+                self.later(call, plan, action, secs);
                 pause(OPERATION.millis() / 1_000).await;
                 lost()
             }
             Some(Fault::CrashLate(secs)) => {
-                self.later(&call, plan, action, secs);
+                self.later(call, plan, action, secs);
                 self.die().await
             }
             fault => {
@@ -281,19 +317,28 @@ impl Cloud for Ports {
                     Some(Fault::CrashAfter) => self.die().await,
                     Some(Fault::LoseAnswer) => lost(),
                     Some(Fault::Duplicate(secs)) => {
-                        self.later(&call, plan, action, secs);
+                        self.later(call, plan, action, secs);
                         answer
                     }
                     _ => answer,
                 }
             }
         };
-        self.note(&call, What::Answered(action.effect.clone(), answer.clone()));
+        self.note(call, What::Answered(action.effect.clone(), answer.clone()));
         answer
     }
-}
 
-impl Ports {
+    /// The table cannot be reached.
+    async fn write_in_vain(&self, call: &Call) -> StoreError {
+        match call.fault {
+            Some(Fault::CrashAfter | Fault::CrashLate(_)) => self.die().await,
+            fault => self.frozen(fault).await,
+        }
+        sleep(IN_VAIN.std()).await;
+        self.note(call, What::Befell(Op::Write, Fault::NotApplied));
+        unavailable("write")
+    }
+
     /// The effect is on its way, whatever becomes of this process.
     fn later(&self, call: &Call, plan: &Plan, action: &Action, secs: u64) {
         let (world, me, epoch, number) = (Arc::clone(&self.world), self.me, self.epoch, call.number);
@@ -341,6 +386,9 @@ impl Store for Ports {
         let call = self.begin(Op::Write).await;
         if !permit.allows(OPERATION.millis()) {
             return Err(StoreError::NoLease);
+        }
+        if self.world.is_cut_off(self.me) {
+            return Err(self.write_in_vain(&call).await);
         }
         match call.fault {
             _ if call.fails() => Err(unavailable("write")),

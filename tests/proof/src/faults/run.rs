@@ -1,13 +1,14 @@
 //! One run of one scenario: processes that really run `controller::run`, in virtual time, on one thread.
 //!
 //! Real: the whole loop with its queue, lanes, deadlines and panics, and the shipped `decide`, `settle`, `explain` and
-//! readers of records. Faked: the lease (a process is granted the next epoch when it starts) and the stream.
+//! readers of records. Faked: the lease (a process is granted the next epoch when it starts; without the table it runs
+//! out, as `store::lease` has it) and the stream.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::LocalKey;
 
 use pointsman_core::controller::inputs::{Core, Read};
@@ -16,7 +17,7 @@ use pointsman_core::controller::{self, Controller, Heartbeat, Snapshot, Timing};
 use pointsman_core::decide::safety::{Violation, violations};
 use pointsman_core::decide::{self, Decision, Input, Limits};
 use pointsman_core::lease::{Shard, ShardCount};
-use pointsman_core::ports::{Clock, Permit, Permits};
+use pointsman_core::ports::{Clock, EmergencyPermit, Permit, Permits};
 use pointsman_core::records::managed_service::ManagedServiceSpec;
 use pointsman_core::records::{self, DesiredReleaseSpec, ServiceKey, Span};
 use tokio::sync::{mpsc, watch};
@@ -33,6 +34,9 @@ use super::world::{Base, Planned, Signal, World, key};
 
 /// From a process's death until another one has its lease: the time to live, and a little.
 const FAILOVER: Span = Span::from_secs(21);
+/// What is left of a lease when its table can no longer be reached: the time to live of 15 s without the margin, from a
+/// beat that was answered just before.
+const LEFT: Span = Span::from_secs(13);
 /// How long everything must have been still before a run counts as ended: four looks of an idle service.
 const STILL: Span = Span::from_secs(270);
 /// How often the runner looks up.
@@ -47,6 +51,8 @@ pub struct Outcome {
     pub log: Vec<Entry>,
     /// What each call was.
     pub ops: Vec<Op>,
+    /// How many calls there had been at each step of the script.
+    pub steps_at: Vec<usize>,
     /// Passes.
     pub ticks: u32,
     /// Virtual time until nothing was left to do; none when it never came to that.
@@ -137,6 +143,7 @@ pub fn run(base: &Base, scenario: &Scenario, faults: &[Planned]) -> anyhow::Resu
         Outcome {
             log: std::mem::take(&mut inner.log),
             ops: std::mem::take(&mut inner.ops),
+            steps_at: std::mem::take(&mut inner.steps_at),
             ticks: inner.ticks,
             settled_ms,
             ended,
@@ -150,6 +157,8 @@ pub fn run(base: &Base, scenario: &Scenario, faults: &[Planned]) -> anyhow::Resu
 struct Process {
     epoch: u64,
     valid_until_ms: Arc<AtomicU64>,
+    /// What a way back without the lease rests on; there while the lease has lapsed.
+    lapsed: Option<Arc<AtomicBool>>,
     permits: watch::Sender<Permits>,
     hints: mpsc::Sender<ServiceKey>,
     task: JoinHandle<()>,
@@ -157,16 +166,37 @@ struct Process {
 }
 
 impl Process {
-    /// The one place that knows how a lease is granted.
-    fn grant(&self, clock: &Arc<dyn Clock>) {
-        self.valid_until_ms.store(u64::MAX, Ordering::SeqCst);
+    /// The one place that knows how a lease is granted. A permit that ran out never becomes valid again: each has a cell
+    /// of its own.
+    fn grant(&mut self, clock: &Arc<dyn Clock>) {
+        self.valid_until_ms = Arc::new(AtomicU64::new(u64::MAX));
         let permit = Permit::new(self.epoch, Arc::clone(&self.valid_until_ms), Arc::clone(clock));
         self.permits.send_replace(held(BTreeMap::from([(Shard(0), permit)])));
     }
 
-    fn revoke(&self) {
+    fn revoke(&mut self) {
+        self.reached();
         self.valid_until_ms.store(0, Ordering::SeqCst);
         self.permits.send_replace(held(BTreeMap::new()));
+    }
+
+    /// The lease runs out while its table cannot be reached.
+    fn lapse(&mut self) {
+        self.valid_until_ms.store(0, Ordering::SeqCst);
+        let stands = Arc::new(AtomicBool::new(true));
+        let permit = EmergencyPermit::new(self.epoch, Arc::clone(&stands));
+        self.lapsed = Some(stands);
+        let lapsed = BTreeMap::from([(Shard(0), permit)]);
+        self.permits.send_replace(Permits { lapsed, ..held(BTreeMap::new()) });
+    }
+
+    /// The table has answered; whether the lease had lapsed.
+    fn reached(&mut self) -> bool {
+        let stood = self.lapsed.take();
+        if let Some(stands) = &stood {
+            stands.store(false, Ordering::SeqCst);
+        }
+        stood.is_some()
     }
 }
 
@@ -179,6 +209,7 @@ const fn held(held: BTreeMap<Shard, Permit>) -> Permits {
 enum Later {
     Start,
     Revoke(u32),
+    Lapse(u32),
     Hint,
 }
 
@@ -186,7 +217,6 @@ struct Runner {
     world: Arc<World>,
     heard: mpsc::UnboundedReceiver<Signal>,
     processes: BTreeMap<u32, Process>,
-    started: u32,
     agenda: Vec<(u64, Later)>,
     still_since_ms: Option<u64>,
     seen: usize,
@@ -194,15 +224,7 @@ struct Runner {
 
 impl Runner {
     fn new(world: Arc<World>, heard: mpsc::UnboundedReceiver<Signal>) -> Self {
-        Self {
-            world,
-            heard,
-            processes: BTreeMap::new(),
-            started: 0,
-            agenda: Vec::new(),
-            still_since_ms: None,
-            seen: 0,
-        }
+        Self { world, heard, processes: BTreeMap::new(), agenda: Vec::new(), still_since_ms: None, seen: 0 }
     }
 
     fn now_ms(&self) -> u64 {
@@ -253,6 +275,11 @@ impl Runner {
                 }
                 self.start();
             }
+            Signal::CutOff => {
+                let all: Vec<u32> = self.processes.keys().copied().collect();
+                all.into_iter().for_each(|number| self.after(LEFT, Later::Lapse(number)));
+            }
+            Signal::Reconnect => self.reconnect(),
             Signal::Hint { after } if after == Span::ZERO => self.hint(),
             Signal::Hint { after } => self.after(after, Later::Hint),
         }
@@ -273,15 +300,48 @@ impl Runner {
             match what {
                 Later::Start => self.start(),
                 Later::Revoke(number) => self.revoke(number),
+                Later::Lapse(number) => self.lapse(number),
                 Later::Hint => self.hint(),
             }
         }
     }
 
-    fn revoke(&self, number: u32) {
-        if let Some(process) = self.processes.get(&number) {
+    /// It learns that somebody else has its shard, or, without the table, only that its lease is over.
+    fn revoke(&mut self, number: u32) {
+        if self.world.is_cut_off(number) {
+            return self.lapse(number);
+        }
+        if let Some(process) = self.processes.get_mut(&number) {
             process.revoke();
             self.world.note(0, number, process.epoch, What::Unleased);
+        }
+    }
+
+    fn lapse(&mut self, number: u32) {
+        let cut_off = self.world.is_cut_off(number);
+        let process = self.processes.get_mut(&number).filter(|process| process.lapsed.is_none());
+        if let Some(process) = process.filter(|_| cut_off) {
+            process.lapse();
+            self.world.note(0, number, process.epoch, What::Lapsed);
+        }
+    }
+
+    /// The table answers everybody again: a lease that has lapsed is renewed unless another process took over.
+    fn reconnect(&mut self) {
+        let newest = self.world.inner().started;
+        let clock: Arc<dyn Clock> = Arc::new(self.world.clock);
+        for (number, process) in &mut self.processes {
+            if !process.reached() {
+                continue;
+            }
+            let renewed = *number == newest;
+            let what = if renewed { What::Renewed } else { What::Unleased };
+            self.world.note(0, *number, process.epoch, what);
+            if renewed {
+                process.grant(&clock);
+            } else {
+                process.revoke();
+            }
         }
     }
 
@@ -293,15 +353,14 @@ impl Runner {
     }
 
     fn start(&mut self) {
-        self.started += 1;
-        let me = self.started;
-        let epoch = {
+        let (me, epoch) = {
             let mut inner = self.world.inner();
+            inner.started += 1;
             inner.base.epoch += 1;
-            inner.base.epoch
+            (inner.started, inner.base.epoch)
         };
         self.world.note(0, me, epoch, What::Started);
-        let process = launch(&self.world, me, epoch);
+        let mut process = launch(&self.world, me, epoch);
         let clock: Arc<dyn Clock> = Arc::new(self.world.clock);
         process.grant(&clock);
         self.processes.insert(me, process);
@@ -361,5 +420,5 @@ fn launch(world: &Arc<World>, me: u32, epoch: u64) -> Process {
         let ended = controller::run(controller, CancellationToken::new()).await;
         complain(format!("the loop ended: {ended:?}"));
     });
-    Process { epoch, valid_until_ms: Arc::default(), permits, hints, task, _shown: shown }
+    Process { epoch, valid_until_ms: Arc::default(), lapsed: None, permits, hints, task, _shown: shown }
 }

@@ -1,13 +1,16 @@
 //! The scenarios: each a sentence that a team would say.
 
+use std::ops::Range;
+
 use pointsman_core::model::observed::AlarmState::{Alarm, Ok};
 use pointsman_core::records::Group;
 use pointsman_core::records::Span;
 use pointsman_core::records::command::Verb;
-use pointsman_core::records::managed_service::ManagedServiceSpec;
+use pointsman_core::records::managed_service::{IdleDrift, ManagedServiceSpec};
 use pointsman_core::records::status::Outcome::{self, Failed, Refused, RolledBack, Succeeded, Superseded};
 use pointsman_core::records::strategy::{OnTimeout, Pause, StepSpec, Strategy};
 
+use super::region::SmallRegion;
 use super::script::{Act, Scenario, Step, When};
 
 fn step(when: When, act: Act) -> Step {
@@ -15,12 +18,30 @@ fn step(when: When, act: Act) -> Step {
 }
 
 fn story(name: &'static str, script: Vec<Step>, outcomes: &'static [Outcome], serves: u32) -> Scenario {
-    Scenario { name, serving: true, edit: |_| {}, script, outcomes, or: &[], serves, or_serves: &[] }
+    Scenario {
+        name,
+        serving: true,
+        edit: |_, _| {},
+        script,
+        hit: WHOLE,
+        outcomes,
+        or: &[],
+        serves,
+        or_serves: &[],
+    }
 }
+
+/// No step: the end of a scenario.
+const END: usize = usize::MAX;
+/// Every call of it is hit.
+const WHOLE: Range<usize> = 0..END;
 
 fn asks(revision: u32) -> Step {
     step(When::Now, Act::Ask(revision))
 }
+
+/// A point in time: the alarm is as it was.
+const NOTHING: Act = Act::Alarm("latency", Ok);
 
 /// An alarm that burns for a while and goes out by itself.
 fn burns(when: When, name: &'static str, secs: u64) -> [Step; 2] {
@@ -34,9 +55,12 @@ const ALMOST_BAKED: u64 = 23;
 pub fn all() -> Vec<Scenario> {
     let mut all = releases();
     all.extend(alarms());
+    all.extend(without_the_table());
     all.extend(edits());
     all.extend(hands());
     all.extend(more_hands());
+    all.extend(hands_on_weights());
+    all.extend(two_routes());
     all
 }
 
@@ -68,14 +92,112 @@ fn alarms() -> Vec<Scenario> {
     vec![
         burning("alarm-in-test", When::Tested, &[Failed]),
         burning("alarm-in-shift", When::At(100, 0), &[RolledBack]),
-        burning("alarm-in-bake", When::At(1000, 10), &[RolledBack]),
+        Scenario { hit: 1..END, ..burning("alarm-in-bake", When::At(1000, 10), &[RolledBack]) },
         Scenario {
             // The bake may end a poll before or after the alarm; both are right, and nothing else is.
             or: &[&[Succeeded]],
             or_serves: &[2],
+            hit: 1..END,
             ..burning("alarm-at-the-last-moment", When::At(1000, ALMOST_BAKED), &[RolledBack])
         },
     ]
+}
+
+/// The table cannot be reached for 40 s, in which the lease runs out.
+fn without_the_table() -> Vec<Scenario> {
+    let cut_off = |name, when, burns: bool, outcomes, serves| {
+        let mut script = vec![asks(2), step(when, Act::CutOff)];
+        if burns {
+            script.push(step(When::After(3), Act::Alarm("b-5xx", Alarm)));
+        }
+        script.push(step(When::After(if burns { 37 } else { 40 }), Act::Reconnect));
+        if burns {
+            script.push(step(When::After(20), Act::Alarm("b-5xx", Ok)));
+        }
+        story(name, script, outcomes, serves)
+    };
+    // One that takes over sees the weights as they are, or the alarm.
+    let or: &[&[Outcome]] = &[&[RolledBack]];
+    vec![
+        Scenario {
+            or,
+            hit: 1..END,
+            ..cut_off("emergency-in-shift", When::At(100, 2), true, &[RolledBack], 1)
+        },
+        Scenario {
+            or,
+            hit: 1..END,
+            edit: with_two_routes,
+            ..cut_off("emergency-in-bake", When::At(1000, 4), true, &[RolledBack], 1)
+        },
+        Scenario { hit: 1..END, ..cut_off("cut-off-in-bake", When::At(1000, 4), false, &[Succeeded], 2) },
+    ]
+}
+
+/// Two production routes, at 100 % and 10 % when the alarm burns.
+fn two_routes() -> Vec<Scenario> {
+    let mut script = vec![asks(2)];
+    script.extend(burns(When::At(1000, 0), "b-5xx", 6));
+    vec![Scenario { edit: with_two_routes, ..story("two-routes-back", script, &[RolledBack], 1) }]
+}
+
+fn with_two_routes(region: &mut SmallRegion, spec: &mut ManagedServiceSpec) {
+    region.add_production_route(spec);
+}
+
+/// Weights by hand, at other points than in a shift and toward stable.
+fn hands_on_weights() -> Vec<Scenario> {
+    let after = |when, act| vec![asks(2), step(when, act)];
+    let in_retention = vec![asks(2), step(When::Ended(1), NOTHING), step(When::After(6), Act::Move(50, 50))];
+    // Longer than a run may hang.
+    let while_idle = vec![step(When::Now, Act::Move(50, 50)), step(When::After(330), NOTHING)];
+    vec![
+        Scenario {
+            // As in the shift.
+            or: &[&[Succeeded]],
+            or_serves: &[2],
+            hit: 1..END,
+            ..story("moved-back-in-bake", after(When::At(1000, 6), Act::Move(100, 0)), &[RolledBack], 1)
+        },
+        Scenario {
+            hit: 1..END,
+            ..story("moved-forward-by-hand", after(When::At(100, 6), Act::Move(50, 50)), &[Succeeded], 2)
+        },
+        Scenario {
+            edit: |_, spec| spec.drift.idle = IdleDrift::Revert,
+            hit: 2..END,
+            ..story("moved-while-idle", in_retention, &[Succeeded], 2)
+        },
+        story("moved-to-an-empty-group", while_idle, &[], 1),
+    ]
+}
+
+/// Until the next one is made; then it is as in a bake.
+fn supersede_in_completing() -> Scenario {
+    let script = vec![
+        asks(2),
+        step(When::Completing, Act::Ask(3)),
+        step(When::Ended(1), NOTHING),
+        step(When::Made, NOTHING),
+    ];
+    Scenario {
+        // Once PRIMARY has moved the older one has succeeded.
+        or: &[&[Succeeded, Succeeded]],
+        or_serves: &[3],
+        hit: 1..3,
+        ..story("supersede-in-completing", script, &[Superseded, Succeeded], 3)
+    }
+}
+
+/// The one that takes its place pauses as well.
+fn supersede_in_pause() -> Scenario {
+    let script = vec![
+        asks(2),
+        step(When::Paused, Act::Ask(3)),
+        step(When::Ended(1), NOTHING),
+        step(When::Paused, Act::Command(Verb::Promote)),
+    ];
+    Scenario { edit: pausing, hit: 1..3, ..story("supersede-in-pause", script, &[Superseded, Succeeded], 3) }
 }
 
 fn edits() -> Vec<Scenario> {
@@ -84,8 +206,19 @@ fn edits() -> Vec<Scenario> {
         other("supersede-in-preparation", When::Made),
         other("supersede-in-hold", When::Tested),
         other("supersede-in-shift", When::At(100, 2)),
-        other("supersede-in-bake", When::At(1000, 10)),
+        Scenario { hit: 1..END, ..other("supersede-in-bake", When::At(1000, 10)) },
+        supersede_in_completing(),
+        supersede_in_pause(),
         story("same-revision", vec![asks(2), step(When::At(100, 2), Act::Reword(2))], &[Succeeded], 2),
+        Scenario {
+            hit: 1..END,
+            ..story(
+                "edit-back-in-bake",
+                vec![asks(2), step(When::At(1000, 10), Act::Ask(1))],
+                &[Superseded, Succeeded],
+                1,
+            )
+        },
         // The request for what serves already has an outcome, too.
         story("edit-back", vec![asks(2), step(When::At(100, 6), Act::Ask(1))], &[Superseded, Succeeded], 1),
     ]
@@ -110,12 +243,15 @@ fn hands() -> Vec<Scenario> {
             &[Succeeded],
             2,
         ),
-        story(
-            "rollback-after-success",
-            vec![asks(2), step(When::Ended(1), Act::Command(Verb::Rollback))],
-            &[Succeeded, Succeeded],
-            1,
-        ),
+        Scenario {
+            hit: 1..END,
+            ..story(
+                "rollback-after-success",
+                vec![asks(2), step(When::Ended(1), Act::Command(Verb::Rollback))],
+                &[Succeeded, Succeeded],
+                1,
+            )
+        },
     ]
 }
 
@@ -147,12 +283,12 @@ fn more_hands() -> Vec<Scenario> {
 }
 
 /// A pause before the first step, which a person ends.
-fn pausing(spec: &mut ManagedServiceSpec) {
+fn pausing(_: &mut SmallRegion, spec: &mut ManagedServiceSpec) {
     pausing_for(spec, Span::from_mins(10));
 }
 
 /// A pause before the first step, which nobody ends.
-fn pausing_briefly(spec: &mut ManagedServiceSpec) {
+fn pausing_briefly(_: &mut SmallRegion, spec: &mut ManagedServiceSpec) {
     pausing_for(spec, Span::from_secs(40));
 }
 

@@ -1,7 +1,9 @@
 //! What people do in a run, at which points, and when it is over.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use pointsman_core::model::facts::Stage;
 use pointsman_core::model::observed::AlarmState;
 use pointsman_core::ports::Clock as _;
 use pointsman_core::records::command::{Command, CommandKind, CommandSpec, PromoteStep, Verb};
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::fault::{Fault, Op};
 use super::log::What;
+use super::region::SmallRegion;
 use super::run;
 use super::world::{Inner, Signal, World, key};
 
@@ -31,6 +34,8 @@ pub enum When {
     At(u16, u64),
     /// A pause is waited for.
     Paused,
+    /// The bakes are over, and PRIMARY is about to move.
+    Completing,
     /// So many releases have ended.
     Ended(usize),
     /// So many seconds after the last step.
@@ -40,7 +45,10 @@ pub enum When {
 impl When {
     /// Whether it is a point of a release in flight, which may have ended without coming to it.
     const fn is_in_a_release(self) -> bool {
-        matches!(self, Self::Pending | Self::Made | Self::Tested | Self::At(..) | Self::Paused)
+        matches!(
+            self,
+            Self::Pending | Self::Made | Self::Tested | Self::At(..) | Self::Paused | Self::Completing
+        )
     }
 }
 
@@ -63,6 +71,10 @@ pub enum Act {
     Move(u32, u32),
     /// Delete the `ManagedService`.
     Abandon,
+    /// The processes of now cannot reach the table any more; one that starts later can.
+    CutOff,
+    /// They can.
+    Reconnect,
     /// Every target in a group fails its health checks from now on.
     Sicken(Group),
 }
@@ -83,10 +95,13 @@ pub struct Scenario {
     pub name: &'static str,
     /// Whether version 1 serves already.
     pub serving: bool,
-    /// What the record says otherwise.
-    pub edit: fn(&mut ManagedServiceSpec),
+    /// What the record says otherwise, or is beside it.
+    pub edit: fn(&mut SmallRegion, &mut ManagedServiceSpec),
     /// What people do.
     pub script: Vec<Step>,
+    /// The step of the script from which on calls are hit, and the one up to which, unless all are: before and after the
+    /// scenario is the same as another one, in which they are.
+    pub hit: Range<usize>,
     /// The outcomes, oldest first.
     pub outcomes: &'static [Outcome],
     /// Other legal outcomes, when a fault uses up a deadline or hides a point in time.
@@ -109,11 +124,24 @@ pub fn advance(world: &Arc<World>) {
         }
         inner.script.pop_front();
         inner.stepped_ms = now_ms;
+        let calls = inner.ops.len();
+        inner.steps_at.push(calls);
         act(&mut inner, step.act, world);
         drop(inner);
         world.note(0, 0, 0, What::Happened(format!("{:?}", step.act)));
-        if matches!(step.act, Act::Alarm(..) | Act::Move(..) | Act::Sicken(_)) {
-            continue;
+        match step.act {
+            Act::Alarm(..) | Act::Move(..) | Act::Sicken(_) => continue,
+            Act::CutOff | Act::Reconnect => {
+                let cut_off = matches!(step.act, Act::CutOff);
+                world.signal(if cut_off { Signal::CutOff } else { Signal::Reconnect });
+                continue;
+            }
+            Act::Ask(_)
+            | Act::Reword(_)
+            | Act::Withdraw
+            | Act::Command(_)
+            | Act::Suspend(_)
+            | Act::Abandon => {}
         }
         let (_, fault) = world.number(Op::Hint);
         match fault {
@@ -141,6 +169,11 @@ fn candidate(inner: &Inner) -> Option<Group> {
     item.facts.release.as_ref().map(|release| release.candidate.group)
 }
 
+fn stage(inner: &Inner) -> Option<Stage> {
+    let (item, _) = inner.base.state.as_ref()?;
+    item.facts.release.as_ref().map(|release| release.progress.stage)
+}
+
 fn is_time(inner: &Inner, when: When, now_ms: u64) -> bool {
     let since_ms = |from: u64| now_ms.saturating_sub(from);
     match when {
@@ -154,10 +187,8 @@ fn is_time(inner: &Inner, when: When, now_ms: u64) -> bool {
         When::At(tenths, secs) => {
             inner.weight_since.get(&tenths).is_some_and(|since| since_ms(*since) >= secs * 1_000)
         }
-        When::Paused => inner.base.state.as_ref().is_some_and(|(item, _)| {
-            let stage = item.facts.release.as_ref().map(|release| release.progress.stage);
-            stage == Some(pointsman_core::model::facts::Stage::Pausing)
-        }),
+        When::Paused => stage(inner) == Some(Stage::Pausing),
+        When::Completing => stage(inner) == Some(Stage::Completing),
         When::Ended(count) => ended(inner).len() >= count,
     }
 }
@@ -198,6 +229,8 @@ fn act(inner: &mut Inner, act: Act, world: &World) {
             inner.base.region.write_weights(now, "public", a, b);
         }
         Act::Abandon => inner.base.people.service = None,
+        Act::CutOff => inner.cut_off = Some(inner.started),
+        Act::Reconnect => inner.cut_off = None,
         Act::Sicken(group) => inner.base.region.make_sick(now, group, true),
     }
 }

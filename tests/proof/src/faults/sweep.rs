@@ -1,6 +1,7 @@
 //! Which faults are put where, and what came of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -27,12 +28,14 @@ pub struct Tally {
     pub wrong: Vec<(Vec<Planned>, Vec<String>)>,
 }
 
-/// Every single fault at the calls of a run without faults; `every`: also at the calls of waits that look like
-/// their neighbours.
-pub fn singles(reference: &Reference, every: bool) -> Vec<Vec<Planned>> {
+/// Every single fault at the calls of a run without faults, between two steps of its script; `every`: at all calls, and
+/// at those of waits that look like their neighbours.
+pub fn singles(reference: &Reference, hit: &Range<usize>, every: bool) -> Vec<Vec<Planned>> {
     let worth = if every { None } else { Some(telling(&reference.ops)) };
+    let call_at = |step: usize| reference.steps_at.get(step).copied().filter(|_| !every);
+    let (first, end) = (call_at(hit.start).unwrap_or(0), call_at(hit.end).unwrap_or(reference.ops.len()));
     let mut plans = Vec::new();
-    for (index, op) in reference.ops.iter().enumerate() {
+    for (index, op) in reference.ops.iter().enumerate().take(end).skip(first) {
         if worth.as_ref().is_some_and(|worth| !worth.contains(&index)) {
             continue;
         }

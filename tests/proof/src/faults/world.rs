@@ -46,6 +46,10 @@ pub enum Signal {
     Die(u32),
     /// Another process takes over from this one; `unseen`: it goes on as if nothing had happened.
     TakeOver { from: u32, unseen: bool },
+    /// The processes of now cannot reach the table any more.
+    CutOff,
+    /// They can.
+    Reconnect,
     /// Somebody wrote: whoever follows the stream may hear of it, so much later.
     Hint { after: Span },
 }
@@ -100,8 +104,14 @@ pub struct Inner {
     pub ticks: u32,
     /// Effects and writes that are still on their way.
     pub on_their_way: u32,
+    /// Processes started so far; the number of the newest.
+    pub started: u32,
+    /// Processes up to this number cannot reach the table.
+    pub cut_off: Option<u32>,
     /// Steps of the script that are left.
     pub script: VecDeque<Step>,
+    /// How many calls there had been at each step that was taken.
+    pub steps_at: Vec<usize>,
     /// When the last step was taken.
     pub stepped_ms: u64,
     /// When the production route was first seen at this share of the candidate, in tenths of a percent.
@@ -130,7 +140,10 @@ impl World {
             ops: Vec::new(),
             ticks: 0,
             on_their_way: 0,
+            started: 0,
+            cut_off: None,
             script: scenario.script.clone().into(),
+            steps_at: Vec::new(),
             stepped_ms: 0,
             weight_since: BTreeMap::new(),
             faults: faults.iter().map(|planned| (planned.call, planned.fault)).collect(),
@@ -182,7 +195,7 @@ impl World {
             }
             Some(_) => planned,
             None if inner.storms.get(&op).is_some_and(|until| *until > now_ms) => {
-                Some(if op == Op::Effect { Fault::Throttled } else { Fault::Unread })
+                Some(if op.is_mutation() && op != Op::Write { Fault::Throttled } else { Fault::Unread })
             }
             None => match inner.half_served.get_mut(&op) {
                 Some((until_ms, next)) if *until_ms > now_ms => {
@@ -196,6 +209,11 @@ impl World {
             inner.log.push(Entry { at_ms: now_ms, call, by: 0, epoch: 0, what: What::Befell(op, fault) });
         }
         (call, fault)
+    }
+
+    /// Whether this process cannot reach the table.
+    pub fn is_cut_off(&self, process: u32) -> bool {
+        self.inner().cut_off.is_some_and(|last| process <= last)
     }
 
     /// What `read` finds in the region now, or as it was some passes ago.

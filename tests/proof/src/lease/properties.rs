@@ -1,7 +1,7 @@
 //! What must never be of the lease, said by an outsider who sees every process and the table at once.
 
 use super::config::Config;
-use super::mind::Mind;
+use super::mind::{Mind, TIMING};
 use super::state::{Phase, Process, State};
 use super::table::{SHARDS, Table, Write};
 use crate::search::Broken;
@@ -11,7 +11,25 @@ pub const NAMED: &str = "while a permit holds, its take is the last one in the t
 pub const COUNT: &str = "one count: nobody may write by another number of shards";
 pub const GROWS: &str = "the epoch of a shard grows with every take, and does nothing else";
 pub const REST: &str = "every shard has an owner again, in equal parts";
+pub const RECOVERY: &str = "L4 every shard has an owner again within a bounded number of ticks";
 pub const ROOM: &str = "the model has room for what happens";
+
+/// From any state until every shard has an owner again and each process its share, once nothing goes wrong any more. A
+/// process that is gone is buried when its beat stood still for a time to live, seen by looks a renewal apart; the next
+/// look sees who is left, and what is too much is given up once what runs under the permit has ended; the other's next
+/// look finds it free.
+const MOST_TICKS: u64 = TIMING.ttl.millis()
+    + TIMING.renew.millis()
+    + TIMING.renew.millis()
+    + TIMING.operation.millis()
+    + TIMING.margin.millis()
+    + TIMING.renew.millis();
+
+/// Judges the longest way to rest.
+pub fn too_far(ticks: u32) -> Option<Broken> {
+    let what = || format!("{ticks} ticks to rest; {MOST_TICKS} at most are explained");
+    (u64::from(ticks) > MOST_TICKS).then(|| Broken::new(RECOVERY, what()))
+}
 
 /// The epoch under which a process may write for a shard at this moment; by a permit, or by what began under one.
 fn writes_under(process: &Process, shard: usize, mind: &Mind) -> Option<u8> {

@@ -82,6 +82,10 @@ impl System for Model {
         Some((at, self.mind.note(Some(wrong))?))
     }
 
+    fn too_far(&mut self, ticks: u32) -> Option<BrokenId> {
+        self.mind.note(properties::too_far(ticks))
+    }
+
     fn kind(action: Action) -> &'static str {
         kind(action)
     }

@@ -112,6 +112,12 @@ pub const BUGS: &[Bug] = &[
         "weights that are not what was written last are a person's",
         lies::late_is_a_hand,
     ),
+    decides(
+        "slow-clock",
+        "plain",
+        "time that was watched counts a quarter, to be on the safe side",
+        lies::slow_clock,
+    ),
     decides("unlatch", "MC1-alarm", "the alarm is OK again, so the release may go on", decisions::unlatch),
     decides("alarm-late", "MC1-alarm", "an alarm in the last bake is too late to matter", lies::alarm_late),
     decides(

@@ -106,18 +106,10 @@ const EVERYTHING: &[(Kind, u8)] = &[
     (Order, 1),
     (Die, 1),
 ];
-/// The same, and two of those that come in pairs.
-const TWICE: &[(Kind, u8)] = &[
-    (Crash, 2),
-    (TakeOver, 2),
-    (Lost, 2),
-    (Delay, 2),
-    (Duplicate, 1),
-    (Refuse, 2),
-    (Stale, 2),
-    (Unread, 2),
-    (Flip, 2),
-];
+/// Machine faults, two of a kind. No second copy of a request that was answered: with four other faults it can be older
+/// than the last write of ours, and then nobody can tell it from a hand. The daemon sends each request once.
+const TWICE: &[(Kind, u8)] =
+    &[(Crash, 2), (TakeOver, 2), (Lost, 2), (Delay, 2), (Refuse, 2), (Stale, 2), (Unread, 2), (Flip, 2)];
 const VERBS: &[Verb] = &[Verb::Abort, Verb::Rollback, Verb::Retry];
 
 /// What runs with every change.
@@ -215,9 +207,9 @@ pub const LONG: &[Config] = &[
     },
     Config {
         name: "MC3",
-        about: "three replicas, five faults, two of a kind",
+        about: "three replicas, four faults, two of a kind",
         each: TWICE,
-        all: 5,
+        all: 4,
         ghosts: 2,
         ..PLAIN
     },

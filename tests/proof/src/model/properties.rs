@@ -32,6 +32,24 @@ pub const BY_ID: &str = "S6c deleted by recorded id";
 pub const TOMBS: &str = "S6c a tombstone gets no weight";
 pub const EMERGENCY: &str = "S18 without a lease only back to the recorded stable, and recorded";
 pub const REST: &str = "L3 every state comes to rest as asked";
+pub const RECOVERY: &str = "L2 recovery within a bounded number of ticks";
+
+/// From weights that are not ours until they are believed: three reads that agree.
+const FOREIGN: u32 = 3;
+/// The quiet time after an unknown outcome (3), two looks of the whole load balancer (2), and a set that drains (1).
+pub const CLEAN_UP: u32 = 3 + 2 + 1;
+/// Preparing (its deadline is 3), two steps of propagation and bake (2 · 2), retention (1), and the old set's clean-up.
+pub const RELEASE: u32 = 3 + 2 * 2 + 1 + CLEAN_UP;
+/// Recovery from any state, once nothing goes wrong any more, in ticks of one poll. At most two releases are known at a
+/// time, one in flight and one that waits: somebody moved the weights of the one in flight, so that it goes back
+/// and is cleaned up; then the other one starts and runs to its end. Within a pass whatever can be done is done at once.
+const MOST_TICKS: u32 = FOREIGN + CLEAN_UP + RELEASE;
+
+/// Judges the longest way to rest.
+pub fn too_far(ticks: u32) -> Option<Broken> {
+    (ticks > MOST_TICKS)
+        .then(|| Broken::new(RECOVERY, format!("{ticks} ticks to rest; {MOST_TICKS} at most are explained")))
+}
 
 /// Judges one decision by the facts around it.
 pub fn of_decision(before: &Facts, decision: &Decision) -> Option<Broken> {
@@ -178,7 +196,13 @@ pub fn of_landing(
 ) -> Option<Broken> {
     match effect {
         Effect::SetWeights { route, shares, .. } if route == "public" => {
-            [false, true].into_iter().find_map(|in_b| weight_is_carried(effect, *shares, in_b, after))
+            // One that gives a group no more than it had, as a clean-up's, moves nobody there.
+            let more = |in_b: &bool| {
+                let group = if *in_b { Group::B } else { Group::A };
+                shares.share(group).tenths() > share_of(*in_b, before.production)
+            };
+            let gains = [false, true].into_iter().filter(more);
+            gains.into_iter().find_map(|in_b| weight_is_carried(effect, *shares, in_b, after))
         }
         Effect::CreateTaskSet { .. } => two_in_a_group(after),
         Effect::DeleteTaskSet { task_set, .. } => {

@@ -83,6 +83,10 @@ impl System for Model {
         })
     }
 
+    fn too_far(&mut self, ticks: u32) -> Option<BrokenId> {
+        self.mind.note(properties::too_far(ticks))
+    }
+
     fn kind(action: Action) -> &'static str {
         kind(action)
     }

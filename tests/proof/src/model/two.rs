@@ -24,8 +24,9 @@ use std::collections::BTreeSet;
 
 use pointsman_core::decide::{Decision, Input, Next, decide};
 
+use crate::model::properties;
 use crate::search::report::{self, Outcome};
-use crate::search::{Found, FoundIn};
+use crate::search::{Broken, Found, FoundIn};
 
 mod mind;
 mod steps;
@@ -171,6 +172,18 @@ const MUST_BE_MET: &[&str] = &[
     "serves after the other gave up",
     "both serve",
 ];
+
+/// Until the claims of a deleted record are given up: the quiet time after an unknown outcome (3), and two polls more.
+const CLAIMS: u32 = 3 + 2;
+/// Recovery once nothing goes wrong any more: a release whose record is deleted goes back and is cleaned up, its claims
+/// are given up, and the other service's release starts and runs to its end.
+const MOST_TICKS: u32 = properties::CLEAN_UP + CLAIMS + properties::RELEASE;
+
+/// Judges the longest way to rest.
+fn too_far(ticks: u32) -> Option<Broken> {
+    let what = || format!("{ticks} ticks to rest; {MOST_TICKS} at most are explained");
+    (ticks > MOST_TICKS).then(|| Broken::new(properties::RECOVERY, what()))
+}
 
 /// Explores every overlap and every seeded bug; whether all is as it should be.
 pub fn run() -> anyhow::Result<bool> {

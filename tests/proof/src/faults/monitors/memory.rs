@@ -7,6 +7,7 @@ use pointsman_core::model::{Answer, Effect, Plan, Resource};
 use pointsman_core::records::names::Arn;
 
 use super::super::log::What;
+use super::emergency::lapsed;
 use super::{Note, Property, Tale, is_forward};
 
 pub(super) fn check(tale: &Tale<'_>, note: Note<'_>) {
@@ -165,7 +166,7 @@ fn order(tale: &Tale<'_>, note: Note<'_>) {
         let unleased = tale
             .before(at)
             .any(|(_, other)| other.by == entry.by && matches!(other.what, What::Unleased | What::Died));
-        if unleased {
+        if unleased || lapsed(tale, at, entry.by).is_some() {
             note(Property::NewestEpochActs, at, format!("{} is sent without a lease", action.effect));
         }
     }
@@ -227,7 +228,7 @@ fn ours_alone(tale: &Tale<'_>, note: Note<'_>) {
     for (at, _, action) in tale.sent() {
         let fine = match &action.effect {
             Effect::CreateTaskSet { external_id, token, .. } => ours(external_id) && token.len() == 32,
-            Effect::SetWeights { route, .. } => ["public", "preview"].contains(&route.as_str()),
+            Effect::SetWeights { route, .. } => ["public", "internal", "preview"].contains(&route.as_str()),
             Effect::ScaleTaskSet { task_set, .. } | Effect::SetPrimary { task_set } => {
                 known.get(task_set.as_str()).is_some_and(|id| ours(id))
             }

@@ -6,7 +6,7 @@ use pointsman_core::records::status::Outcome;
 use pointsman_core::records::strategy::Step;
 
 use super::super::log::{Reading, What};
-use super::{Note, Property, Tale, production_write};
+use super::{Note, Property, Tale};
 
 pub(super) fn check(tale: &Tale<'_>, note: Note<'_>) {
     one_effect_a_pass(tale, note);
@@ -76,12 +76,17 @@ fn steps(tale: &Tale<'_>, end: usize, end_ms: u64, facts: &Facts) -> Vec<(u64, u
     let reached: Vec<u64> = wanted
         .iter()
         .map(|(tenths, _)| {
-            let landed = tale.landed().find(|(index, _, landed)| {
-                mine(*index)
-                    && production_write(&landed.effect)
-                        .is_some_and(|shares| shares.share(group).tenths() == *tenths)
-            });
-            landed.map_or(end_ms, |(_, entry, _)| entry.at_ms)
+            let reached = |name: &str| {
+                let landed = tale.landed().find(|(index, _, landed)| match &landed.effect {
+                    Effect::SetWeights { route, shares, .. } => {
+                        mine(*index) && route == name && shares.share(group).tenths() == *tenths
+                    }
+                    _ => false,
+                });
+                landed.map_or(end_ms, |(_, entry, _)| entry.at_ms)
+            };
+            // By the last of the routes.
+            plan.spec.routes.production.iter().map(|route| reached(&route.name)).max().unwrap_or(end_ms)
         })
         .collect();
     let left = reached.iter().skip(1).copied().chain([end_ms]);

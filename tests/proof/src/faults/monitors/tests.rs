@@ -14,6 +14,8 @@ use super::super::world::Planned;
 use super::super::{base, run, scenarios};
 use super::{Property, check};
 
+mod emergency;
+
 fn log_of(scenario: &str, faults: &[Planned]) -> Vec<Entry> {
     let scenario = scenarios::named(scenario).expect("a scenario");
     run::run(&base(&scenario).expect("a base"), &scenario, faults).expect("runs").log

@@ -14,6 +14,7 @@ use pointsman_core::records::{Group, Percent};
 use super::super::fault::Op;
 use super::super::log::{Landed, Reading, What, Wrote};
 use super::super::region::GROUPS;
+use super::emergency::lapsed;
 use super::{Note, Property, Tale, is_production, lives, production_write};
 
 pub(super) fn check(tale: &Tale<'_>, note: Note<'_>) {
@@ -23,8 +24,11 @@ pub(super) fn check(tale: &Tale<'_>, note: Note<'_>) {
             gate(facts, at, shares, note);
             plan_weights(facts, at, shares, note);
             if let Some(release) = &facts.release {
-                evidence(tale, at, entry.by, release, shares, note);
+                evidence(tale, at, entry.by, release, &action.effect, note);
             }
+        }
+        if action.rollback {
+            largest_first(tale, at, entry.by, &action.effect, note);
         }
         latched(facts, at, &action.effect, note);
     }
@@ -81,19 +85,20 @@ fn plan_weights(facts: &Facts, at: usize, shares: Shares, note: Note<'_>) {
 }
 
 /// More for the candidate than it was given before, by whoever sent it.
-fn goes_forward(tale: &Tale<'_>, at: usize, release: &Release, shares: Shares) -> bool {
+fn goes_forward(tale: &Tale<'_>, at: usize, release: &Release, route: &str, shares: Shares) -> bool {
     let group = release.candidate.group;
     let last = tale.before(at).find_map(|(_, entry)| match &entry.what {
-        What::Landed(landed) => landed.routes.get("public").copied(),
+        What::Landed(landed) => landed.routes.get(route).copied(),
         _ => None,
     });
-    let before = last.or_else(|| release.before.get("public").copied());
+    let before = last.or_else(|| release.before.get(route).copied());
     before.is_none_or(|before| shares.gives_more_to(group, before))
 }
 
-fn evidence(tale: &Tale<'_>, at: usize, by: u32, release: &Release, shares: Shares, note: Note<'_>) {
+fn evidence(tale: &Tale<'_>, at: usize, by: u32, release: &Release, effect: &Effect, note: Note<'_>) {
     let Some((intent, wrote)) = tale.intent(at, by) else { return };
-    if !goes_forward(tale, at, release, shares) {
+    let Effect::SetWeights { route, shares, .. } = effect else { return };
+    if !goes_forward(tale, at, release, route, *shares) {
         return;
     }
     let Some(plan) = &wrote.facts.plan else { return };
@@ -133,7 +138,7 @@ fn evidence(tale: &Tale<'_>, at: usize, by: u32, release: &Release, shares: Shar
     }
 }
 
-fn is_armed(watches: Watches, candidate: Group) -> bool {
+pub(super) fn is_armed(watches: Watches, candidate: Group) -> bool {
     match watches {
         Watches::Service => true,
         Watches::A => candidate == Group::A,
@@ -159,14 +164,51 @@ fn nothing_on_empty(tale: &Tale<'_>, at: usize, landed: &Landed, note: Note<'_>)
     // Before the first release has moved anything, weight lies where it lay.
     let untouched = tale.facts(at).is_none_or(|facts| facts.stable.is_none())
         && !tale.landed().any(|(index, _, it)| index <= at && production_write(&it.effect).is_some());
-    let Some(live) = landed.routes.get("public").filter(|_| !untouched) else { return };
-    for group in GROUPS.into_iter().filter(|group| live.of(*group) > 0) {
-        if !landed.service.task_sets.iter().any(|set| lives(set, group) && set.running > 0) {
-            note(
-                Property::NothingOnEmpty,
-                at,
-                format!("group {group} has weight {} and no running set", live.of(group)),
-            );
+    let production = landed.routes.iter().filter(|(route, _)| is_production(route) && !untouched);
+    for (route, live) in production {
+        for group in GROUPS.into_iter().filter(|group| live.of(*group) > 0) {
+            if !landed.service.task_sets.iter().any(|set| lives(set, group) && set.running > 0) {
+                note(
+                    Property::NothingOnEmpty,
+                    at,
+                    format!("group {group} has weight {} of {route} and no running set", live.of(group)),
+                );
+            }
+        }
+    }
+}
+
+/// Of a release that goes back, the first route is one that gives the candidate most; and none is written a third time
+/// before each of the others was once.
+fn largest_first(tale: &Tale<'_>, at: usize, by: u32, effect: &Effect, note: Note<'_>) {
+    let Effect::SetWeights { route, .. } = effect else { return };
+    let Some((_, wrote)) = tale.intent(at, by) else { return };
+    let Some(release) = &wrote.facts.release else { return };
+    let (Some(latch), Some(stable)) = (&release.latch, &release.stable) else { return };
+    let seen = tale.readings(at, by).find_map(|(_, reading)| match reading {
+        Reading::Routes(routes) => Some(Some(routes)),
+        Reading::Failed(Op::Routes) => Some(None),
+        _ => None,
+    });
+    let Some(seen) = seen.flatten() else { return };
+    let most = |route: &str| seen.get(route).map_or(0, |live| live.share(stable.group.other()).tenths());
+    let sent = |route: &str| {
+        let back = tale.sent().filter(|(index, _, action)| *index < at && action.rollback);
+        let its = back.filter(|(index, _, action)| {
+            let then = tale.facts(*index).and_then(|facts| facts.release.as_ref());
+            then.is_some_and(|then| then.id == release.id && then.latch.is_some())
+                && matches!(&action.effect, Effect::SetWeights { route: other, .. } if other == route)
+        });
+        its.count()
+    };
+    let others = seen.keys().filter(|other| is_production(other) && *other != route && most(other) > 0);
+    for other in others {
+        let first = latch.tried.keys().all(|tried| tried == route) && sent(route) == 0;
+        if first && most(other) > most(route) {
+            note(Property::LargestFirst, at, format!("{route} goes back before {other}, which has more"));
+        }
+        if sent(route) >= 2 && sent(other) == 0 {
+            note(Property::LargestFirst, at, format!("{route} again, and {other} was never written"));
         }
     }
 }
@@ -229,7 +271,8 @@ fn alarms(tale: &Tale<'_>, note: Note<'_>) {
                 && states.get(&alarm.name) == Some(&AlarmState::Alarm)
         });
         let Some(burning) = burning.filter(|_| release.latch.is_none()) else { continue };
-        let mut failed = false;
+        // Without the table nothing can be written; the history of the alarm is asked before the next effect.
+        let mut failed = lapsed(tale, at, entry.by).is_some();
         for (index, later) in tale.all().skip(at + 1) {
             match &later.what {
                 // The latch itself could not be written: it must come before the next effect all the same.

@@ -47,6 +47,10 @@ pub(super) fn read_equals_done(input: &Input<'_>) -> Decision {
     })
 }
 
+pub(super) fn slow_clock(input: &Input<'_>) -> Decision {
+    decide(&Input { watched: Span::from_millis(input.watched.millis() / 4), ..*input })
+}
+
 pub(super) fn crash_forgets(input: &Input<'_>) -> Decision {
     remembering(input, |facts| facts.outstanding.retain(|_, entry| entry.unknown))
 }

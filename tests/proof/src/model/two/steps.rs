@@ -461,6 +461,10 @@ impl System for Two {
         })
     }
 
+    fn too_far(&mut self, ticks: u32) -> Option<BrokenId> {
+        self.mind.note(super::too_far(ticks))
+    }
+
     fn kind(action: Action) -> &'static str {
         match action {
             Action::Turn(_) => "turn",
