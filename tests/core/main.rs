@@ -11,6 +11,7 @@ mod history;
 mod isolation;
 mod late_writes;
 mod lost_versions;
+mod one_look;
 mod outcomes;
 mod pairs;
 mod pinned;

@@ -13,7 +13,7 @@ mod effects;
 mod progress;
 mod releases;
 mod removals;
-mod scene;
+pub mod scene;
 
 /// What is wrong with a decision, and the words of the objection.
 type Forgery = (fn(&mut Decision), &'static str);

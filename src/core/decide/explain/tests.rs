@@ -1,4 +1,5 @@
 mod conditions;
+mod parts;
 mod scene;
 mod sentences;
 mod troubles;

@@ -1,0 +1,300 @@
+//! What is left when a release has ended: a route that is gone, a task set that leaves, a version kept warm.
+
+use pointsman_core::model::facts::{Absent, Drift, LateWrite, Outstanding, Retained};
+use pointsman_core::model::observed::{Targets, TaskSetStatus, Weights};
+use pointsman_core::model::{Effect, Resource, Seen};
+use pointsman_core::records::{Group, Span};
+
+use super::{Look, ask};
+use crate::second_opinion::scene::{
+    self, MOMENT, QUIET, QUIET_AFTER_UNKNOWN, SET_B, WATCHED, all_to, latch, load_balancer, tenths, unread,
+    version, weights,
+};
+
+const BACK: &str = "set route public to a 100 % / b 0 %";
+
+/// A release that was turned around and whose traffic is not back yet.
+fn going_back() -> Look {
+    let mut look = Look::baking();
+    look.release().latch = Some(latch());
+    look.progress().stage = pointsman_core::model::facts::Stage::GoingBack;
+    look
+}
+
+fn lose(look: &mut Look, effect: Effect) {
+    let resource = effect.resource();
+    look.facts.outstanding.insert(resource, Outstanding { effect, unknown: true, looked: 0 });
+}
+
+/// Its rule was not there in so many looks, over this time.
+fn absent(look: &mut Look, reads: u8, watched: Span) {
+    look.observed.routes.insert("public".to_owned(), Seen::Known(Weights::Gone));
+    look.facts.absent.insert("public".to_owned(), Absent { reads, watched });
+}
+
+#[test]
+fn a_rule_is_gone_for_good_after_three_looks_and_the_time_that_a_write_takes_to_be_seen() {
+    const LOOKS_AGAIN: &str = "wait for RollbackVerify";
+    const CLOSED: &str = "RolledBack: aborted by mara; the rule of route public does not exist any more, so nothing was written back there; again";
+    ask(&[
+        ("twice, for long", going_back, |it| absent(it, 1, Span::from_mins(1)), LOOKS_AGAIN),
+        (
+            "three times, for a moment less",
+            going_back,
+            |it| absent(it, 2, it.spec().waits.propagation.minus(MOMENT)),
+            LOOKS_AGAIN,
+        ),
+        ("three times, for as long", going_back, |it| absent(it, 2, it.spec().waits.propagation), CLOSED),
+        (
+            "the time before the first look does not count",
+            going_back,
+            |it| {
+                it.facts.plan.as_mut().expect("a plan").spec.waits.propagation = WATCHED.times(3);
+                it.watched = WATCHED;
+                absent(it, 0, Span::ZERO);
+                it.pass();
+                it.pass();
+            },
+            LOOKS_AGAIN,
+        ),
+        (
+            "a lost write to it is repeated until that is certain",
+            going_back,
+            |it| {
+                it.wrote("public", all_to(Group::A));
+                absent(it, 1, Span::from_mins(1));
+                lose(it, weights("public", all_to(Group::A)));
+            },
+            BACK,
+        ),
+    ]);
+}
+
+#[test]
+fn a_lost_write_to_a_rule_is_forgotten_only_in_a_look_that_does_not_find_the_rule() {
+    let mut look = going_back();
+    absent(&mut look, 3, Span::from_mins(1));
+    look.observed.routes.insert("public".to_owned(), unread());
+    lose(&mut look, weights("public", all_to(Group::A)));
+    look.pass();
+    assert!(look.facts.outstanding.contains_key(&Resource::Route("public".to_owned())));
+}
+
+#[test]
+fn a_rule_that_is_gone_takes_the_late_writes_of_its_route_along_and_no_others() {
+    let mut look = going_back();
+    for route in ["public", "internal"] {
+        let write = LateWrite { route: route.to_owned(), shares: tenths(50), age: Span::ZERO, landed: false };
+        look.facts.late.push(write);
+    }
+    absent(&mut look, 3, Span::from_mins(1));
+    look.pass();
+    assert_eq!(look.facts.late.iter().map(|write| write.route.as_str()).collect::<Vec<_>>(), ["internal"]);
+}
+
+// --- the removal of a task set
+
+/// The candidate went back; its quiet time is over, and the load balancer was looked at once.
+fn removing() -> Look {
+    let mut look = Look::of(scene::Scene::removing());
+    look.facts.cleanups[0].zero_reads = 1;
+    look.observed.extra.load_balancer = Some(Seen::Known(load_balancer(100, 0)));
+    look
+}
+
+fn quiet(look: &mut Look, quiet: Span) {
+    look.facts.cleanups[0].quiet = quiet;
+}
+
+const DELETES: &str = "delete task set b";
+
+#[test]
+fn a_task_set_leaves_when_its_quiet_time_is_over_and_nothing_gives_it_weight() {
+    ask(&[
+        ("all is quiet", removing, |_| {}, DELETES),
+        ("for a moment less than it takes", removing, |it| quiet(it, QUIET.minus(MOMENT)), "wait for Quiet"),
+        (
+            "it is the first look at the load balancer",
+            removing,
+            |it| it.facts.cleanups[0].zero_reads = 0,
+            "look",
+        ),
+        (
+            "an answer was lost meanwhile",
+            removing,
+            |it| {
+                it.facts.cleanups[0].uncertain = true;
+                quiet(it, QUIET_AFTER_UNKNOWN.minus(MOMENT));
+            },
+            "wait for Quiet",
+        ),
+        (
+            "an answer was lost long ago",
+            removing,
+            |it| {
+                it.facts.cleanups[0].uncertain = true;
+                quiet(it, QUIET_AFTER_UNKNOWN);
+            },
+            DELETES,
+        ),
+        (
+            "a write of the route was never answered",
+            removing,
+            |it| lose(it, weights("public", all_to(Group::A))),
+            BACK,
+        ),
+        (
+            "an owner before this one wrote the weights",
+            removing,
+            |it| it.facts.acknowledged.get_mut("public").expect("written").epoch = 6,
+            BACK,
+        ),
+        ("the route shows weight that was not written", removing, |it| it.shows("public", tenths(1)), BACK),
+        (
+            "the weights were never written, and show none of it",
+            removing,
+            |it| it.facts.acknowledged.clear(),
+            DELETES,
+        ),
+        (
+            "some rule gives it weight",
+            removing,
+            |it| it.observed.extra.load_balancer = Some(Seen::Known(load_balancer(100, 1))),
+            "wait for GroupAtZero",
+        ),
+        (
+            "it is PRIMARY",
+            removing,
+            |it| it.candidate().status = TaskSetStatus::Primary,
+            "make task set a PRIMARY",
+        ),
+        (
+            "it goes by another name",
+            removing,
+            |it| it.candidate().external_id = Some("pm1/test/u/9.1".to_owned()),
+            "wait for GroupAtZero",
+        ),
+        (
+            "stable is not up, for a moment less than the patience with it",
+            removing,
+            |it| {
+                it.stable().steady = false;
+                it.facts.cleanups[0].elapsed = it.spec().deadlines.capacity.minus(MOMENT);
+            },
+            "wait for StableBeforeCleanUp",
+        ),
+        (
+            "stable is not up, and patience with it is over",
+            removing,
+            |it| {
+                it.stable().steady = false;
+                it.facts.cleanups[0].elapsed = it.spec().deadlines.capacity;
+            },
+            DELETES,
+        ),
+        (
+            "it is being deleted",
+            removing,
+            |it| it.candidate().status = TaskSetStatus::Draining,
+            "wait for Gone",
+        ),
+        (
+            "its deletion was acknowledged",
+            removing,
+            |it| it.facts.cleanups[0].deleted = true,
+            "wait for Gone",
+        ),
+    ]);
+}
+
+#[test]
+fn a_group_is_free_when_its_last_target_is_gone() {
+    fn left() -> Look {
+        let mut look = removing();
+        look.sets().pop();
+        look
+    }
+    ask(&[
+        ("nobody looked", left, |_| {}, "look"),
+        (
+            "one is draining",
+            left,
+            |it| {
+                let targets = Targets { draining: 1, ..Targets::default() };
+                it.observed.extra.targets.insert(Group::B, Seen::Known(targets));
+            },
+            "wait for Gone",
+        ),
+        (
+            "none is there",
+            left,
+            |it| drop(it.observed.extra.targets.insert(Group::B, Seen::Known(Targets::default()))),
+            "again",
+        ),
+    ]);
+}
+
+#[test]
+fn a_task_set_that_nobody_knows_whether_it_was_made_is_waited_for_as_long_as_it_can_be() {
+    fn in_the_dark() -> Look {
+        let mut look = removing();
+        look.sets().pop();
+        look.facts.cleanups[0].task_set = None;
+        look
+    }
+    ask(&[
+        (
+            "for a moment less",
+            in_the_dark,
+            |it| quiet(it, QUIET_AFTER_UNKNOWN.minus(MOMENT)),
+            "wait for Quiet",
+        ),
+        ("for as long", in_the_dark, |it| quiet(it, QUIET_AFTER_UNKNOWN), "again"),
+    ]);
+}
+
+#[test]
+fn a_version_is_kept_warm_for_its_retention_and_not_a_moment_longer() {
+    /// Version 1 serves from a; nothing else is there, but for what is kept.
+    fn keeping() -> Look {
+        let mut look = removing();
+        look.facts.cleanups.clear();
+        look.facts.tombstones.clear();
+        let version = version(SET_B, scene::ID_B, Group::B, 2);
+        look.facts.retained = Some(Retained { version, kept: Span::ZERO, uncertain: false });
+        look
+    }
+    fn kept(look: &mut Look, less: Span) {
+        let retention = look.spec().retention;
+        look.facts.retained.as_mut().expect("kept").kept = retention.minus(less);
+    }
+    ask(&[
+        ("it lacks a moment", keeping, |it| kept(it, MOMENT), "wait for Retention"),
+        ("it is over", keeping, |it| kept(it, Span::ZERO), "wait for Quiet"),
+    ]);
+}
+
+#[test]
+fn the_hour_of_repairs_begins_with_the_first_of_them() {
+    let mut look = removing();
+    look.watched = WATCHED;
+    look.pass();
+    assert_eq!(look.facts.drift.window, Span::ZERO);
+    look.facts.drift = Drift { repairs: 1, ..Drift::default() };
+    look.pass();
+    assert_eq!((look.facts.drift.repairs, look.facts.drift.window), (1, WATCHED));
+    look.facts.drift.window = Span::from_mins(60).minus(WATCHED);
+    look.pass();
+    assert_eq!(look.facts.drift, Drift::default());
+}
+
+#[test]
+fn a_release_is_uncertain_after_a_crash_between_an_effect_and_its_answer() {
+    for (unknown, uncertain) in [(false, true), (true, false)] {
+        let mut look = Look::shifting();
+        let effect = weights("public", all_to(Group::B));
+        look.facts.outstanding.insert(effect.resource(), Outstanding { effect, unknown, looked: 0 });
+        look.pass();
+        assert_eq!(look.release().uncertain, uncertain, "the answer was lost: {unknown}");
+    }
+}
