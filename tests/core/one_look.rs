@@ -6,9 +6,9 @@
 
 use pointsman_core::decide::safety::violations;
 use pointsman_core::decide::{Asked, Decision, Input, Limits, Next, decide};
-use pointsman_core::model::facts::{Acknowledged, Progress, Release};
+use pointsman_core::model::facts::{Acknowledged, Outstanding, Progress, Release};
 use pointsman_core::model::observed::{Extra, TaskSet, Weights};
-use pointsman_core::model::{Facts, Observed, Seen, Shares};
+use pointsman_core::model::{Effect, Facts, Observed, Seen, Shares};
 use pointsman_core::records::desired_release::DesiredReleaseSpec;
 use pointsman_core::records::managed_service::ManagedServiceSpec;
 use pointsman_core::records::{Group, Span};
@@ -17,6 +17,8 @@ use crate::second_opinion::scene::{self, EPOCH, Scene, WATCHED};
 
 mod forward;
 mod leaving;
+mod repair;
+mod unanswered;
 mod watch;
 
 /// A situation in which something is decided.
@@ -138,6 +140,12 @@ impl Look {
         let decision = decide(&input);
         assert_eq!(violations(&input, &decision), []);
         decision
+    }
+
+    /// An effect whose answer was lost.
+    pub fn lose(&mut self, effect: Effect) {
+        let resource = effect.resource();
+        self.facts.outstanding.insert(resource, Outstanding { effect, unknown: true, looked: 0 });
     }
 
     /// One look more, for what is believed after several.

@@ -1,8 +1,9 @@
 //! What is left when a release has ended: a route that is gone, a task set that leaves, a version kept warm.
 
+use pointsman_core::decide::{Asked, Next};
 use pointsman_core::model::facts::{Absent, Drift, LateWrite, Outstanding, Retained};
 use pointsman_core::model::observed::{Targets, TaskSetStatus, Weights};
-use pointsman_core::model::{Effect, Resource, Seen};
+use pointsman_core::model::{Resource, Seen};
 use pointsman_core::records::{Group, Span};
 
 use super::{Look, ask};
@@ -19,11 +20,6 @@ fn going_back() -> Look {
     look.release().latch = Some(latch());
     look.progress().stage = pointsman_core::model::facts::Stage::GoingBack;
     look
-}
-
-fn lose(look: &mut Look, effect: Effect) {
-    let resource = effect.resource();
-    look.facts.outstanding.insert(resource, Outstanding { effect, unknown: true, looked: 0 });
 }
 
 /// Its rule was not there in so many looks, over this time.
@@ -63,7 +59,7 @@ fn a_rule_is_gone_for_good_after_three_looks_and_the_time_that_a_write_takes_to_
             |it| {
                 it.wrote("public", all_to(Group::A));
                 absent(it, 1, Span::from_mins(1));
-                lose(it, weights("public", all_to(Group::A)));
+                it.lose(weights("public", all_to(Group::A)));
             },
             BACK,
         ),
@@ -75,7 +71,7 @@ fn a_lost_write_to_a_rule_is_forgotten_only_in_a_look_that_does_not_find_the_rul
     let mut look = going_back();
     absent(&mut look, 3, Span::from_mins(1));
     look.observed.routes.insert("public".to_owned(), unread());
-    lose(&mut look, weights("public", all_to(Group::A)));
+    look.lose(weights("public", all_to(Group::A)));
     look.pass();
     assert!(look.facts.outstanding.contains_key(&Resource::Route("public".to_owned())));
 }
@@ -140,7 +136,7 @@ fn a_task_set_leaves_when_its_quiet_time_is_over_and_nothing_gives_it_weight() {
         (
             "a write of the route was never answered",
             removing,
-            |it| lose(it, weights("public", all_to(Group::A))),
+            |it| it.lose(weights("public", all_to(Group::A))),
             BACK,
         ),
         (
@@ -167,6 +163,15 @@ fn a_task_set_leaves_when_its_quiet_time_is_over_and_nothing_gives_it_weight() {
             removing,
             |it| it.candidate().status = TaskSetStatus::Primary,
             "make task set a PRIMARY",
+        ),
+        (
+            "it is PRIMARY, and the version that serves is not listed",
+            removing,
+            |it| {
+                it.candidate().status = TaskSetStatus::Primary;
+                it.sets().remove(0);
+            },
+            "wait for GroupAtZero",
         ),
         (
             "it goes by another name",
@@ -253,21 +258,22 @@ fn a_task_set_that_nobody_knows_whether_it_was_made_is_waited_for_as_long_as_it_
     ]);
 }
 
+/// Version 1 serves from a; nothing else is there, but for what is kept.
+fn keeping() -> Look {
+    let mut look = removing();
+    look.facts.cleanups.clear();
+    look.facts.tombstones.clear();
+    let version = version(SET_B, scene::ID_B, Group::B, 2);
+    look.facts.retained = Some(Retained { version, kept: Span::ZERO, uncertain: false });
+    look
+}
+fn kept(look: &mut Look, less: Span) {
+    let retention = look.spec().retention;
+    look.facts.retained.as_mut().expect("kept").kept = retention.minus(less);
+}
+
 #[test]
 fn a_version_is_kept_warm_for_its_retention_and_not_a_moment_longer() {
-    /// Version 1 serves from a; nothing else is there, but for what is kept.
-    fn keeping() -> Look {
-        let mut look = removing();
-        look.facts.cleanups.clear();
-        look.facts.tombstones.clear();
-        let version = version(SET_B, scene::ID_B, Group::B, 2);
-        look.facts.retained = Some(Retained { version, kept: Span::ZERO, uncertain: false });
-        look
-    }
-    fn kept(look: &mut Look, less: Span) {
-        let retention = look.spec().retention;
-        look.facts.retained.as_mut().expect("kept").kept = retention.minus(less);
-    }
     ask(&[
         ("it lacks a moment", keeping, |it| kept(it, MOMENT), "wait for Retention"),
         ("it is over", keeping, |it| kept(it, Span::ZERO), "wait for Quiet"),
@@ -297,4 +303,148 @@ fn a_release_is_uncertain_after_a_crash_between_an_effect_and_its_answer() {
         look.pass();
         assert_eq!(look.release().uncertain, uncertain, "the answer was lost: {unknown}");
     }
+}
+
+/// What becomes of the quiet time and of the count of looks that showed nothing.
+type Anew = (&'static str, fn(&mut Look), (Span, u8));
+
+#[test]
+fn what_gives_a_group_weight_again_begins_its_quiet_time_anew_and_what_cannot_be_read_holds_it() {
+    let rows: [Anew; 6] = [
+        ("nothing", |_| {}, (QUIET, 2)),
+        ("a route shows weight", |it| it.shows("public", tenths(1)), (Span::ZERO, 0)),
+        (
+            "a route shows another group",
+            |it| {
+                let elsewhere = Weights::NotOurPair("a redirect".to_owned());
+                it.observed.routes.insert("public".to_owned(), Seen::Known(elsewhere));
+            },
+            (Span::ZERO, 0),
+        ),
+        (
+            "a route cannot be read",
+            |it| drop(it.observed.routes.insert("public".to_owned(), unread())),
+            (QUIET, 0),
+        ),
+        (
+            "a route cannot be read, and its weights are those of an owner before",
+            |it| {
+                it.observed.routes.insert("public".to_owned(), unread());
+                it.facts.acknowledged.get_mut("public").expect("written").epoch = 6;
+            },
+            (Span::ZERO, 0),
+        ),
+        (
+            "some rule gives it weight",
+            |it| it.observed.extra.load_balancer = Some(Seen::Known(load_balancer(100, 1))),
+            (Span::ZERO, 0),
+        ),
+    ];
+    for (what, bend, expected) in rows {
+        let mut look = removing();
+        bend(&mut look);
+        look.pass();
+        let job = &look.facts.cleanups[0];
+        assert_eq!((job.quiet, job.zero_reads), expected, "{what}");
+    }
+}
+
+#[test]
+fn the_candidate_of_a_first_release_stays_while_a_write_of_its_test_route_may_still_land() {
+    ask(&[(
+        "it was never answered",
+        removing,
+        |it| {
+            it.facts.stable = None;
+            it.sets().remove(0);
+            it.lose(weights("preview", all_to(Group::B)));
+        },
+        "set route preview to a 100 % / b 0 %",
+    )]);
+}
+
+#[test]
+fn a_clean_up_past_its_deadline_is_looked_at_slowly() {
+    for (less, poll) in [(MOMENT, WATCHED), (Span::ZERO, Span::from_mins(5))] {
+        let mut look = removing();
+        quiet(&mut look, Span::ZERO);
+        look.facts.cleanups[0].elapsed = look.spec().deadlines.cleanup.minus(less);
+        let Next::Wait(wait) = look.decide().next else { panic!("it waits for its quiet time") };
+        assert_eq!(wait.poll, poll);
+    }
+}
+
+// --- claims, and versions that nobody expects
+
+/// Nothing of it is left.
+fn deleted() -> Look {
+    let mut look = removing();
+    look.facts.cleanups.clear();
+    look.facts.tombstones.clear();
+    look.facts.stable = None;
+    look.sets().clear();
+    look.service = Asked::Absent;
+    look
+}
+
+#[test]
+fn claims_are_given_up_when_nothing_is_left_that_could_change_what_they_name() {
+    let given_up = |bend: fn(&mut Look)| {
+        let mut look = deleted();
+        bend(&mut look);
+        look.decide().facts.claims.is_empty()
+    };
+    assert!(given_up(|_| {}));
+    assert!(!given_up(|it| it.lose(weights("public", all_to(Group::A)))), "a write was never answered");
+    assert!(!given_up(|it| it.service = Look::baking().service), "the record is there");
+}
+
+#[test]
+fn a_version_that_nobody_remembers_is_left_alone_only_where_it_is_primary_and_has_traffic() {
+    fn unknown() -> Look {
+        let mut look = removing();
+        look.facts.cleanups.clear();
+        look.facts.tombstones.clear();
+        look.stable().status = TaskSetStatus::Active;
+        look.candidate().status = TaskSetStatus::Primary;
+        look.shows("public", tenths(500));
+        look
+    }
+    const HALTS: &str = "halted: StateContradicts";
+    ask(&[
+        ("both", unknown, |_| {}, HALTS),
+        ("it has no traffic", unknown, |it| it.shows("public", all_to(Group::A)), "make task set a PRIMARY"),
+        ("it is not PRIMARY", unknown, |it| it.candidate().status = TaskSetStatus::Active, BACK),
+        ("it went back", unknown, |it| it.facts.tombstones.push(SET_B.to_owned()), BACK),
+        ("it leaves", unknown, |it| it.facts.cleanups.push(scene::cleanup(Some(SET_B), scene::ID_B)), BACK),
+        (
+            "something else leaves",
+            unknown,
+            |it| it.facts.cleanups.push(scene::cleanup(Some("task-set/c"), "pm1/test/u/9.1")),
+            HALTS,
+        ),
+    ]);
+}
+
+#[test]
+fn a_version_kept_warm_takes_the_place_of_one_that_is_lost_once_it_has_all_traffic() {
+    /// Version 1 lost its tasks, and the time of version 2, which is kept, is over.
+    fn lost() -> Look {
+        let mut look = keeping();
+        kept(&mut look, Span::ZERO);
+        look.stable().running = 0;
+        look.wrote("public", all_to(Group::B));
+        look
+    }
+    let serves = |bend: fn(&mut Look)| {
+        let mut look = lost();
+        bend(&mut look);
+        look.pass();
+        let number = look.facts.stable.map(|stable| stable.revision.number);
+        (number, look.facts.retained.is_some())
+    };
+    assert_eq!(serves(|_| {}), (Some(2), false));
+    let unreadable = serves(|it| drop(it.observed.routes.insert("public".to_owned(), unread())));
+    assert_eq!(unreadable, (Some(1), true), "whether it has all traffic is not known");
+    assert_eq!(serves(|it| it.candidate().running = 0), (Some(1), false), "it is lost too");
 }

@@ -9,7 +9,9 @@ use pointsman_core::records::strategy::{OnTimeout, Step};
 use pointsman_core::records::{Group, Span};
 
 use super::{Look, ask};
-use crate::second_opinion::scene::{MOMENT, QUIET_AFTER_UNKNOWN, WATCHED, alarm, all_to, tenths, unread};
+use crate::second_opinion::scene::{
+    MOMENT, QUIET_AFTER_UNKNOWN, WATCHED, alarm, all_to, tenths, unread, weights,
+};
 
 /// As long as a request of unknown outcome can land, and two polls.
 const LANDS: Span = QUIET_AFTER_UNKNOWN.plus(WATCHED.times(2));
@@ -122,6 +124,27 @@ fn a_stage_ends_at_its_deadline_and_not_a_moment_sooner() {
             || pausing(OnTimeout::Continue),
             |it| nearly(it, Stage::Pausing, Span::from_mins(60), MOMENT),
             "wait for Pause",
+        ),
+        (
+            "a pause follows whose time is shorter than a look",
+            || pausing(OnTimeout::Continue),
+            |it| {
+                if let Some(Step::Pause(pause)) = it.facts.plan.as_mut().expect("a plan").steps.get_mut(1) {
+                    pause.timeout = MOMENT;
+                }
+                it.watched = WATCHED;
+                it.progress().stage = Stage::Scaling;
+            },
+            "Pausing; wait for Pause",
+        ),
+        (
+            "a write of the weights that are in force was not answered for as long as one may take",
+            Look::baking,
+            |it| {
+                it.lose(weights("public", tenths(100)));
+                it.progress().astray = it.spec().deadlines.weight_write;
+            },
+            TURNS,
         ),
         (
             "weights are astray for a moment less than a write may take",

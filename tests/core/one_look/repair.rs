@@ -1,0 +1,203 @@
+//! Weights that somebody else moved while nothing is released, and the share of a version that lost its tasks.
+
+use pointsman_core::decide::Asked;
+use pointsman_core::model::facts::{Drift, Halt, HaltReason, Retained, Stage, Trouble};
+use pointsman_core::model::observed::TaskSetStatus;
+use pointsman_core::model::{RefusalClass, Resource};
+use pointsman_core::records::managed_service::IdleDrift;
+use pointsman_core::records::{Group, Span};
+
+use super::unanswered::idle;
+use super::{Look, ask};
+use crate::second_opinion::scene::{ID_B, SET_B, all_to, set, tenths, unread, version, weights};
+
+const TO_A: &str = "set route public to a 100 % / b 0 %";
+const TO_B: &str = "set route public to a 0 % / b 100 %";
+
+fn somebodys(look: &mut Look) {
+    look.sets().push(set("task-set/c", "somebody's", Group::B));
+}
+
+fn reverts(look: &mut Look) {
+    let Asked::Valid { spec, .. } = &mut look.service else { unreachable!("it is valid") };
+    spec.drift.idle = IdleDrift::Revert;
+}
+
+/// Half of the traffic goes to a group without tasks, for the second look.
+fn outage() -> Look {
+    let mut look = idle();
+    look.shows("public", tenths(500));
+    look.facts.drift.outage_reads = 1;
+    look
+}
+
+#[test]
+fn weight_on_a_group_that_cannot_answer_is_put_right_in_the_second_look() {
+    ask(&[
+        ("the second", outage, |_| {}, TO_A),
+        ("the first", outage, |it| it.facts.drift.outage_reads = 0, "look"),
+        ("somebody's set answers", outage, somebodys, "settled"),
+        (
+            "somebody's set is being deleted",
+            outage,
+            |it| {
+                somebodys(it);
+                it.candidate().status = TaskSetStatus::Draining;
+            },
+            TO_A,
+        ),
+        (
+            "somebody's set has no task",
+            outage,
+            |it| {
+                somebodys(it);
+                it.candidate().running = 0;
+            },
+            TO_A,
+        ),
+        ("the group has no weight", outage, |it| it.shows("public", all_to(Group::A)), "settled"),
+        ("the claims are given up", outage, |it| it.facts.claims.clear(), "settled"),
+        (
+            "a person has to act first",
+            outage,
+            |it| {
+                let reason = HaltReason::StateContradicts;
+                it.facts.halted = Some(Halt { reason, detail: String::new() });
+            },
+            "halted: StateContradicts",
+        ),
+        ("the service cannot be read", outage, |it| it.observed.service = unread(), "settled"),
+        ("nothing that is recorded answers", outage, |it| it.stable().running = 0, "settled"),
+        (
+            "what serves has no task, and what is kept warm has",
+            outage,
+            |it| {
+                it.stable().running = 0;
+                it.sets().push(set(SET_B, ID_B, Group::B));
+                let version = version(SET_B, ID_B, Group::B, 2);
+                it.facts.retained = Some(Retained { version, kept: Span::ZERO, uncertain: false });
+            },
+            TO_B,
+        ),
+        ("it was put right five times within the hour", outage, |it| it.facts.drift.repairs = 5, TO_A),
+        (
+            "it was put right six times within the hour",
+            outage,
+            |it| it.facts.drift.repairs = 6,
+            "halted: DriftFight",
+        ),
+        (
+            "the last attempt was just refused",
+            outage,
+            |it| it.facts.trouble = Some(refused(Resource::Route("public".to_owned()))),
+            "wait for Effect",
+        ),
+        (
+            "something else was just refused",
+            outage,
+            |it| it.facts.trouble = Some(refused(Resource::Primary)),
+            TO_A,
+        ),
+    ]);
+}
+
+fn refused(resource: Resource) -> Trouble {
+    Trouble { resource, class: Some(RefusalClass::Throttled), message: String::new(), fresh: true }
+}
+
+#[test]
+fn after_the_repair_that_lost_the_fight_the_count_begins_anew() {
+    let mut look = outage();
+    look.facts.drift = Drift { repairs: 6, outage_reads: 1, ..Drift::default() };
+    look.pass();
+    assert_eq!(look.facts.drift, Drift::default());
+}
+
+/// Somebody gave half of the traffic to a set of theirs, for the second look, and the record says to put that right.
+fn drift() -> Look {
+    let mut look = idle();
+    somebodys(&mut look);
+    reverts(&mut look);
+    look.shows("public", tenths(500));
+    look.facts.drift.idle_reads = 1;
+    look
+}
+
+#[test]
+fn drift_that_harms_nobody_is_put_right_where_the_record_says_so() {
+    ask(&[
+        ("it says so", drift, |_| {}, TO_A),
+        ("in the first look", drift, |it| it.facts.drift.idle_reads = 0, "look"),
+        ("it says nothing", drift, |it| it.service = Look::baking().service, "settled"),
+        ("all is as it should be", drift, |it| it.shows("public", all_to(Group::A)), "settled"),
+        ("the claims are given up", drift, |it| it.facts.claims.clear(), "settled"),
+        ("what serves has no task", drift, |it| it.stable().running = 0, "settled"),
+        ("what serves is seen in the other group", drift, |it| it.stable().group = Some(Group::B), "settled"),
+        (
+            "a write is open",
+            drift,
+            |it| {
+                let effect = weights("public", tenths(500));
+                it.lose(effect);
+            },
+            TO_A,
+        ),
+    ]);
+}
+
+#[test]
+fn looks_that_show_drift_and_an_outage_are_forgotten_with_the_first_that_does_not() {
+    let mut look = drift();
+    look.facts.drift.outage_reads = 1;
+    look.shows("public", all_to(Group::A));
+    look.pass();
+    assert_eq!(look.facts.drift, Drift::default());
+}
+
+/// In the first step the version that serves has lost its tasks, for the third look.
+fn lost() -> Look {
+    let mut look = Look::baking();
+    look.progress().stable_gone_reads = 3;
+    look.stable().running = 0;
+    look
+}
+
+#[test]
+fn the_share_of_a_version_that_lost_its_tasks_goes_to_the_candidate_that_runs() {
+    ask(&[
+        ("it runs", lost, |_| {}, TO_B),
+        ("the loss is not certain", lost, |it| it.progress().stable_gone_reads = 1, "wait for Bake"),
+        (
+            "it does not run either",
+            lost,
+            |it| it.candidate().running = 0,
+            "latched by CandidateLost; GoingBack; halted: NoRollbackTarget",
+        ),
+        ("it has everything", lost, |it| it.wrote("public", all_to(Group::B)), "wait for Bake"),
+        ("it was given away six times", lost, |it| it.facts.drift.repairs = 6, "halted: DriftFight"),
+        (
+            "the last attempt was just refused",
+            lost,
+            |it| it.facts.trouble = Some(refused(Resource::Route("public".to_owned()))),
+            "wait for Effect",
+        ),
+        (
+            "a person has to act first",
+            lost,
+            |it| {
+                let reason = HaltReason::StateContradicts;
+                it.facts.halted = Some(Halt { reason, detail: String::new() });
+            },
+            "halted: StateContradicts",
+        ),
+        (
+            "it has not passed its gate",
+            lost,
+            |it| {
+                (it.progress().gate_passed, it.progress().stage) = (false, Stage::Preparing);
+                it.progress().steady_reads = 2;
+            },
+            "again",
+        ),
+    ]);
+}
