@@ -18,6 +18,8 @@ use crate::second_opinion::scene::{self, EPOCH, Scene, WATCHED};
 mod forward;
 mod leaving;
 mod repair;
+mod requests;
+mod start;
 mod unanswered;
 mod watch;
 

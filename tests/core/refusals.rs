@@ -70,16 +70,26 @@ const TABLE: &[Row] = &[
             }
         },
     ),
-    ("the production rule is gone", "RouteUnfit", "public", |seen| {
-        actions(seen).retain(|action| !is_public(action));
+    ("the production rule is gone", "RouteUnfit", "spec.routes (public) is arn:", |seen| {
+        public(seen).owner = "another rule".to_owned();
     }),
-    ("the production rule forwards to one group only", "RouteUnfit", "exactly the two groups", |seen| {
-        public(seen).groups.pop();
-    }),
-    ("the production rule has an action that nobody knows", "RouteUnfit", "teleport", |seen| {
-        public(seen).unknown_action = Some("teleport".to_owned());
-    }),
-    ("the production rule is sticky", "Sticky", "stickiness of 5m", |seen| {
+    (
+        "the production rule forwards to one group only",
+        "RouteUnfit",
+        "spec.routes (public) is checkout-a; allowed: exactly the two groups",
+        |seen| {
+            public(seen).groups.pop();
+        },
+    ),
+    (
+        "the production rule has an action that nobody knows",
+        "RouteUnfit",
+        "spec.routes (public) is action type teleport",
+        |seen| {
+            public(seen).unknown_action = Some("teleport".to_owned());
+        },
+    ),
+    ("the production rule is sticky", "Sticky", "spec.routes (public) is group stickiness of 5m", |seen| {
         public(seen).sticky = Some(Span::from_mins(5));
     }),
     ("a foreign rule names a group", "GroupUsedElsewhere", "listener-rule/app/edge/foreign", |seen| {
@@ -117,13 +127,9 @@ fn actions(seen: &mut Observed) -> &mut Vec<ForwardAction> {
     &mut preflight(seen).load_balancer.actions
 }
 
-/// The small world's production rule is the one at group a alone, of its two.
-fn is_public(action: &ForwardAction) -> bool {
-    action.groups.iter().any(|(_, weight)| *weight == 100)
-}
-
+/// Rules come in the order of their priority, and the production rule catches what the test route leaves.
 fn public(seen: &mut Observed) -> &mut ForwardAction {
-    actions(seen).iter_mut().find(|action| is_public(action)).expect("the production rule")
+    actions(seen).iter_mut().rfind(|action| !action.groups.is_empty()).expect("the production rule")
 }
 
 #[test]

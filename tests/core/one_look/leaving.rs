@@ -1,6 +1,7 @@
 //! What is left when a release has ended: a route that is gone, a task set that leaves, a version kept warm.
 
 use pointsman_core::decide::{Asked, Next};
+use pointsman_core::model::effect::Shares;
 use pointsman_core::model::facts::{Absent, Drift, LateWrite, Outstanding, Retained};
 use pointsman_core::model::observed::{Targets, TaskSetStatus, Weights};
 use pointsman_core::model::{Resource, Seen};
@@ -67,6 +68,27 @@ fn a_rule_is_gone_for_good_after_three_looks_and_the_time_that_a_write_takes_to_
 }
 
 #[test]
+fn a_route_is_back_when_it_gives_stable_all_and_not_when_it_gives_nobody_anything() {
+    ask(&[
+        (
+            "stable has all",
+            going_back,
+            |it| it.wrote("public", all_to(Group::A)),
+            "RolledBack: aborted by mara; again",
+        ),
+        (
+            "nobody has any",
+            going_back,
+            |it| {
+                it.wrote("public", all_to(Group::A));
+                it.shows("public", Shares { a: 0, b: 0 });
+            },
+            BACK,
+        ),
+    ]);
+}
+
+#[test]
 fn a_lost_write_to_a_rule_is_forgotten_only_in_a_look_that_does_not_find_the_rule() {
     let mut look = going_back();
     absent(&mut look, 3, Span::from_mins(1));
@@ -91,7 +113,7 @@ fn a_rule_that_is_gone_takes_the_late_writes_of_its_route_along_and_no_others() 
 // --- the removal of a task set
 
 /// The candidate went back; its quiet time is over, and the load balancer was looked at once.
-fn removing() -> Look {
+pub fn removing() -> Look {
     let mut look = Look::of(scene::Scene::removing());
     look.facts.cleanups[0].zero_reads = 1;
     look.observed.extra.load_balancer = Some(Seen::Known(load_balancer(100, 0)));
@@ -377,7 +399,7 @@ fn a_clean_up_past_its_deadline_is_looked_at_slowly() {
 // --- claims, and versions that nobody expects
 
 /// Nothing of it is left.
-fn deleted() -> Look {
+pub fn deleted() -> Look {
     let mut look = removing();
     look.facts.cleanups.clear();
     look.facts.tombstones.clear();
@@ -447,4 +469,16 @@ fn a_version_kept_warm_takes_the_place_of_one_that_is_lost_once_it_has_all_traff
     let unreadable = serves(|it| drop(it.observed.routes.insert("public".to_owned(), unread())));
     assert_eq!(unreadable, (Some(1), true), "whether it has all traffic is not known");
     assert_eq!(serves(|it| it.candidate().running = 0), (Some(1), false), "it is lost too");
+}
+
+#[test]
+fn each_set_that_nobody_remembers_is_put_up_for_removal_once() {
+    let mut look = removing();
+    look.facts.cleanups.clear();
+    look.facts.tombstones.clear();
+    look.sets().push(scene::set("task-set/c", "pm1/test/u/9.1", Group::B));
+    look.pass();
+    look.pass();
+    let leave: Vec<_> = look.facts.cleanups.iter().filter_map(|job| job.task_set.as_deref()).collect();
+    assert_eq!(leave, [SET_B, "task-set/c"]);
 }

@@ -1,13 +1,15 @@
 //! Effects whose answer was lost: what is repeated, when, and what is not.
 
-use pointsman_core::model::Effect;
+use pointsman_core::decide::response::Phase;
+use pointsman_core::decide::settle;
 use pointsman_core::model::facts::Stage;
 use pointsman_core::model::observed::TaskSetStatus;
+use pointsman_core::model::{Acknowledgement, Answer, Effect, Facts};
 use pointsman_core::records::{Group, Percent};
 
 use super::{Look, ask};
 use crate::second_opinion::scene::{
-    ID_B, SET_A, SET_B, Scene, all_to, revision, set, tenths, unread, weights,
+    ID_B, SET_A, SET_B, Scene, all_to, cleanup, latch, revision, set, tenths, unread, weights,
 };
 
 fn makes_primary(task_set: &str) -> Effect {
@@ -225,4 +227,43 @@ fn with_nothing_in_flight_what_was_lost_is_repeated_for_the_version_that_serves(
             "settled",
         ),
     ]);
+}
+
+/// Two task sets leave of which nobody knows whether they were made.
+fn in_the_dark() -> Facts {
+    let cleanups = ["pm1/test/u/8.1", "pm1/test/u/9.1"].map(|id| cleanup(None, id)).into();
+    Facts { cleanups, ..Facts::default() }
+}
+
+#[test]
+fn a_creation_that_is_answered_after_all_names_the_set_of_its_own_clean_up_alone() {
+    let effect = Effect::CreateTaskSet {
+        group: Group::B,
+        revision: revision(2),
+        scale: Percent::FULL,
+        external_id: "pm1/test/u/9.1".to_owned(),
+        token: "token".to_owned(),
+    };
+    let created = Acknowledgement::Created { task_set: "task-set/c".to_owned() };
+    let facts = settle(&in_the_dark(), &effect, &Answer::Acknowledged(created), 3);
+    let named: Vec<_> = facts.cleanups.iter().map(|job| job.task_set.as_deref()).collect();
+    assert_eq!(named, [None, Some("task-set/c")]);
+    assert_eq!(facts.tombstones, ["task-set/c"]);
+}
+
+#[test]
+fn a_deletion_that_is_acknowledged_is_that_of_its_own_set_alone() {
+    let cleanups = vec![cleanup(Some("task-set/c"), "pm1/test/u/9.1"), cleanup(Some(SET_B), ID_B)];
+    let before = Facts { cleanups, ..Facts::default() };
+    let effect = Effect::DeleteTaskSet { task_set: SET_B.to_owned(), external_id: ID_B.to_owned() };
+    let facts = settle(&before, &effect, &Answer::Acknowledged(Acknowledgement::Done), 3);
+    assert_eq!(facts.cleanups.iter().map(|job| job.deleted).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
+fn a_release_that_is_latched_goes_back_whatever_stage_it_was_in() {
+    let mut look = Look::baking();
+    assert_eq!(Phase::of(&look.facts), Phase::Baking);
+    look.release().latch = Some(latch());
+    assert_eq!(Phase::of(&look.facts), Phase::GoingBack);
 }

@@ -266,6 +266,17 @@ fn each_condition_alone_keeps_traffic_where_it_is() {
 }
 
 #[test]
+fn a_route_that_gives_the_candidate_nothing_is_left_alone() {
+    let mut scene = Scene::burning();
+    for route in ["public", "internal"] {
+        let written = Acknowledged { shares: percent(0), epoch: 7 };
+        scene.facts.acknowledged.insert(route.to_owned(), written);
+        scene.shows(route, Seen::Known(Weights::Pair(percent(0))));
+    }
+    assert_eq!(scene.next(), Err(Stays::Done));
+}
+
+#[test]
 fn a_write_that_was_announced_and_may_have_landed_is_ours() {
     let mut scene = Scene::burning();
     let effect = Effect::SetWeights { route: "public".to_owned(), shares: percent(1000), expect: None };
