@@ -53,7 +53,12 @@ fn first() -> Look {
 #[test]
 fn a_newer_request_turns_a_release_around_unless_nothing_else_could_serve() {
     ask(&[
-        ("another version serves", Look::baking, asks, "latched by Superseded; again"),
+        (
+            "another version serves",
+            Look::baking,
+            asks,
+            "latched by Superseded; GoingBack; set route public to a 100 % / b 0 %",
+        ),
         ("nothing served before", first, asks, "again"),
         (
             "nothing served before, and it has no traffic yet",
@@ -62,7 +67,7 @@ fn a_newer_request_turns_a_release_around_unless_nothing_else_could_serve() {
                 it.progress().exposed = false;
                 asks(it);
             },
-            "latched by Superseded; again",
+            "Superseded: by generation 3; again",
         ),
         (
             "it goes back already",
