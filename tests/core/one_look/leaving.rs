@@ -127,6 +127,7 @@ fn quiet(look: &mut Look, quiet: Span) {
 const DELETES: &str = "delete task set b";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn a_task_set_leaves_when_its_quiet_time_is_over_and_nothing_gives_it_weight() {
     ask(&[
         ("all is quiet", removing, |_| {}, DELETES),

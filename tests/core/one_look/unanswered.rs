@@ -147,6 +147,7 @@ pub fn idle() -> Look {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn with_nothing_in_flight_what_was_lost_is_repeated_for_the_version_that_serves() {
     ask(&[
         ("nothing was lost", idle, |_| {}, "settled"),

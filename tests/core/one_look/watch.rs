@@ -78,6 +78,7 @@ fn pausing(on_timeout: OnTimeout) -> Look {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn a_stage_ends_at_its_deadline_and_not_a_moment_sooner() {
     ask(&[
         (
