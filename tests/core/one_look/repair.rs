@@ -1,15 +1,16 @@
 //! Weights that somebody else moved while nothing is released, and the share of a version that lost its tasks.
 
 use pointsman_core::decide::Asked;
-use pointsman_core::model::facts::{Drift, Halt, HaltReason, Retained, Stage, Trouble};
+use pointsman_core::model::facts::{Drift, Halt, HaltReason, LateWrite, Retained, Stage, Trouble};
 use pointsman_core::model::observed::TaskSetStatus;
 use pointsman_core::model::{RefusalClass, Resource};
 use pointsman_core::records::managed_service::IdleDrift;
 use pointsman_core::records::{Group, Span};
 
 use super::unanswered::idle;
+use super::watch::LANDS;
 use super::{Look, ask};
-use crate::second_opinion::scene::{ID_B, SET_B, all_to, set, tenths, unread, version, weights};
+use crate::second_opinion::scene::{ID_B, MOMENT, SET_B, all_to, set, tenths, unread, version, weights};
 
 const TO_A: &str = "set route public to a 100 % / b 0 %";
 const TO_B: &str = "set route public to a 0 % / b 100 %";
@@ -142,6 +143,21 @@ fn drift_that_harms_nobody_is_put_right_where_the_record_says_so() {
             },
             TO_A,
         ),
+    ]);
+}
+
+#[test]
+fn a_late_write_of_ours_is_put_right_whatever_the_record_says_while_it_can_land_or_is_being_looked_at() {
+    fn late(look: &mut Look, age: Span, looks: u8) {
+        look.service = Look::baking().service;
+        let (route, shares) = ("public".to_owned(), tenths(500));
+        look.facts.late.push(LateWrite { route, shares, age, landed: false });
+        look.facts.drift.idle_reads = looks;
+    }
+    ask(&[
+        ("it can land for a moment yet", drift, |it| late(it, LANDS.minus(MOMENT), 0), "look"),
+        ("it cannot when it is first seen", drift, |it| late(it, LANDS, 0), "settled"),
+        ("its time runs out while it is looked at", drift, |it| late(it, LANDS, 1), TO_A),
     ]);
 }
 

@@ -14,7 +14,7 @@ use crate::second_opinion::scene::{
 };
 
 /// As long as a request of unknown outcome can land, and two polls.
-const LANDS: Span = QUIET_AFTER_UNKNOWN.plus(WATCHED.times(2));
+pub const LANDS: Span = QUIET_AFTER_UNKNOWN.plus(WATCHED.times(2));
 
 fn silent(look: &mut Look, exposed_for: Span) {
     let Seen::Known(mut silent) = alarm(AlarmState::InsufficientData) else { unreachable!("it is read") };
