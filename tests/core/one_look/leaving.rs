@@ -483,3 +483,17 @@ fn each_set_that_nobody_remembers_is_put_up_for_removal_once() {
     let leave: Vec<_> = look.facts.cleanups.iter().filter_map(|job| job.task_set.as_deref()).collect();
     assert_eq!(leave, [SET_B, "task-set/c"]);
 }
+
+#[test]
+fn only_what_brings_traffic_back_goes_before_all_other_work() {
+    let urgent = |bend: fn(&mut Look)| {
+        let mut look = removing();
+        bend(&mut look);
+        let Next::Act(action) = look.decide().next else { panic!("it writes weights") };
+        action.rollback
+    };
+    assert!(urgent(|it| it.shows("public", tenths(1))), "some of it is there");
+    let earlier = |it: &mut Look| it.facts.acknowledged.get_mut("public").expect("written").epoch = 6;
+    assert!(!urgent(earlier), "a write that only asks for an acknowledgement");
+    assert!(!urgent(|it| it.shows("preview", tenths(1))), "the test route has no traffic");
+}
