@@ -71,7 +71,7 @@ const TABLE: &[Row] = &[
         },
     ),
     ("the production rule is gone", "RouteUnfit", "spec.routes (public) is arn:", |seen| {
-        public(seen).owner = "another rule".to_owned();
+        "another rule".clone_into(&mut public(seen).owner);
     }),
     (
         "the production rule forwards to one group only",
