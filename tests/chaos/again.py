@@ -14,6 +14,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "scenario")]
 
 import monitor  # noqa: E402
 from harness import OUR_KEY, Call, CallLog  # noqa: E402
+from seen import Bound, Life, Tie, Trace, Trouble  # noqa: E402
 
 
 def calls(log: Path) -> list[Call]:
@@ -22,16 +23,16 @@ def calls(log: Path) -> list[Call]:
     return [CallLog.call(record) for record in records if record["mutating"]]
 
 
-def trace(directory: Path) -> monitor.Trace:
+def trace(directory: Path) -> Trace:
     """What the monitor was shown."""
     known = json.loads((directory / "unrest.json").read_text())
-    return monitor.Trace(
+    return Trace(
         calls(directory / "sandbox-calls.jsonl"),
-        [monitor.Bound(**one) for one in known["services"]],
+        [Bound(**one) for one in known["services"]],
         OUR_KEY,
-        [monitor.Life(*one) for one in known["lives"]],
-        [monitor.Tie(*one) for one in known["ties"]],
-        [monitor.Trouble(*one) for one in known["troubles"]],
+        [Life(*one) for one in known["lives"]],
+        [Tie(*one) for one in known["ties"]],
+        [Trouble(*one) for one in known["troubles"]],
         known["steady"],
     )
 

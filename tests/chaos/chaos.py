@@ -26,11 +26,13 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "scenario")]
 
 import judge  # noqa: E402
+import leases  # noqa: E402
 import monitor  # noqa: E402
 import schedule  # noqa: E402
 from fleet import Fleet  # noqa: E402
-from region import OUR_KEY, placements, writes  # noqa: E402
+from region import placements, writes  # noqa: E402
 from releases import Line, orders  # noqa: E402
+from seen import Trace, weights  # noqa: E402
 from together import Together, together  # noqa: E402
 from traffic import Traffic  # noqa: E402
 from unrest import Unrest  # noqa: E402
@@ -144,7 +146,7 @@ def report(fleet: Fleet, lines: list[Line], traffics: list[Traffic], unrest: Unr
     keep(trace, unrest, fleet.directory)
     wrong |= monitor.violations(trace)
     if any(one.lasts >= schedule.OUTAGE for one in unrest.plan):
-        wrong["minutes without the tables"] = monitor.outages(trace, schedule.OUTAGE)
+        wrong["minutes without the tables"] = leases.outages(trace, schedule.OUTAGE)
     wrong["cost of a calm release"] = costs(trace, lines)
     table(outcomes, totals, unrest, fleet, trace, sum(line.begun for line in lines))
     for name, complaints in wrong.items():
@@ -154,7 +156,7 @@ def report(fleet: Fleet, lines: list[Line], traffics: list[Traffic], unrest: Unr
     return sum(len(complaints) for complaints in wrong.values())
 
 
-def keep(trace: monitor.Trace, unrest: Unrest, directory: Path) -> None:
+def keep(trace: Trace, unrest: Unrest, directory: Path) -> None:
     """Writes down beside the call log what it does not tell, so that a find can be judged again."""
     known = {name: getattr(trace, name) for name in ("lives", "ties", "troubles", "steady")}
     known |= {"services": [vars(one) for one in trace.services]}
@@ -183,7 +185,7 @@ def judge_traffic(fleet: Fleet, line: Line, traffic: Traffic, totals: Counter[st
     return found
 
 
-def costs(trace: monitor.Trace, lines: list[Line]) -> list[str]:
+def costs(trace: Trace, lines: list[Line]) -> list[str]:
     """Mutating calls of releases that nobody disturbed: no others than needed, and without need none twice.
 
     A busy machine may keep an answer longer than a daemon waits; then it repeats the same absolute write. It is told
@@ -194,7 +196,7 @@ def costs(trace: monitor.Trace, lines: list[Line]) -> list[str]:
         bound = next(one for one in trace.services if one.name == line.name)
         for calm in line.calm:
             calls = [call for call in trace.moves(bound) if calm.after < call.seq <= calm.until]
-            different = {(call.operation, call.resource, str(monitor.weights(call))) for call in calls}
+            different = {(call.operation, call.resource, str(weights(call))) for call in calls}
             whole.append(len(calls) == calm.calls)
             if len(different) != calm.calls:
                 found.append(f"{line.name}: {len(different)} different mutating calls, not {calm.calls}")
@@ -204,17 +206,17 @@ def costs(trace: monitor.Trace, lines: list[Line]) -> list[str]:
 
 
 def table(
-    outcomes: Counter[str], totals: Counter[str], unrest: Unrest, fleet: Fleet, trace: monitor.Trace, begun: int
+    outcomes: Counter[str], totals: Counter[str], unrest: Unrest, fleet: Fleet, trace: Trace, begun: int
 ) -> None:
     """What was done and what came of it."""
     rows = [("releases begun", begun), *sorted(outcomes.items())]
     rows += [(f"disturbance: {name}", count) for name, count in sorted(unrest.counts.items())]
     rows += [(f"fault hits: {name}", count) for name, count in sorted(unrest.hits.items())]
     rows += sorted(totals.items())
-    known = monitor.takes(trace.calls)
+    known = leases.takes(trace.calls)
     rows.append(("epochs", len(known)))
     rows.append(("mutating calls", len(trace.moves())))
-    lost = monitor.failovers(trace)
+    lost = leases.failovers(trace)
     took = sorted(one.taken - one.lost for one in lost if one.taken)
     rows.append(("leases lost with their owner", len(lost)))
     width = max(len(name) for name, _ in rows)
@@ -224,7 +226,7 @@ def table(
         most = max(one.chance for one in lost)
         print(
             f"  failover p50 {median(took):.1f} s, max {max(took):.1f} s, undisturbed at most {most:.1f} of "
-            f"{monitor.FAILOVER:g} s; the lease is {schedule.LEASE_TTL:g} s"
+            f"{leases.FAILOVER:g} s; the lease is {schedule.LEASE_TTL:g} s"
         )
 
 

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from harness import Call, Sandbox, Tables
-from monitor import Bound, Trace, Trouble
 from region import CLUSTER, OUR_KEY, Region
 from relay import Loop, Relay
 from releases import Line
 from replica import Replica
+from seen import Bound, Trace, Trouble
 from subject import Subject
 from together import together
 

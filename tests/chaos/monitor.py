@@ -6,14 +6,13 @@ steady, and when a daemon's hands were tied. It reads no status and asks no daem
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Iterable, NamedTuple, Optional, Sequence
+from dataclasses import dataclass
+from typing import Sequence
 
-from harness import MOVED_SERVICES, Call
-from schedule import LEASE_RENEW, LEASE_TTL
+from harness import Call
+from leases import failovers, moves_without_tables, stale_writers
+from seen import OPERATION, TIED_GRACE, Bound, Trace, service_of, told, weights
 
 #: The calls that can change something and that daemons may make (docs/architecture.md, `model::Mutation`).
 ALLOWED = frozenset(
@@ -27,15 +26,6 @@ ALLOWED = frozenset(
         "TagResource",
     )
 )
-#: The longest that one call of a daemon may take, by its configuration, in seconds: then it has given it up.
-OPERATION = 2.0
-#: A lease without its owner is taken within two times to live, and what is on its way then (L4): the last beat of who died
-#: may land an OPERATION late. See `_chance` for which seconds count.
-FAILOVER = 2 * LEASE_TTL + OPERATION
-#: A beat that took longer says that the table is slow, in seconds: a look takes three such calls, within `LEASE_RENEW`.
-PROMPT = LEASE_RENEW / 8
-#: A write that passed the lease gate leaves a process that goes on at most so many seconds later.
-TIED_GRACE = 0.5
 #: What each daemon allows itself of AWS's account-wide quotas (src/aws/budget.rs, `Rates`): operations, burst, tokens a
 #: second.
 WEIGHT_WRITES = (frozenset(("ModifyRule", "ModifyListener")), 20, 3.0)
@@ -52,54 +42,6 @@ UNDER_WAY = 2
 SILENT_FAULTS = frozenset(("timeoutBefore", "timeoutAfter", "resetBefore", "resetAfter", "serverErrorAfter", "hold"))
 
 
-class Life(NamedTuple):
-    """A process, by the access key that it alone had."""
-
-    access_key: str
-    began: float
-    #: `None` while it runs.
-    ended: Optional[float]
-
-
-class Tie(NamedTuple):
-    """A time in which a process stood still or its path was silent: what it had sent or begun to send comes later."""
-
-    access_key: str
-    began: float
-    ended: float
-
-
-class Trouble(NamedTuple):
-    """A time in which something was done to a process, or to all of them, that may keep it from the lease's table."""
-
-    #: Empty: to all.
-    access_key: str
-    began: float
-    ended: float
-    #: Of the disturbance.
-    kind: str
-
-
-class Take(NamedTuple):
-    """A process became the owner of a lease."""
-
-    at: float
-    access_key: str
-    lease: str
-    epoch: int
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What a service's record binds."""
-
-    name: str
-    service: str
-    groups: dict[str, str]
-    production: str
-    test: str
-
-
 @dataclass
 class TaskSet:
     """A task set as the log tells its story."""
@@ -108,56 +50,6 @@ class TaskSet:
     group: str
     external_id: str
     scale: float
-
-
-@dataclass
-class Trace:
-    """Everything the monitor knows."""
-
-    calls: Sequence[Call]
-    services: Sequence[Bound]
-    #: Access key of everybody who is not a daemon.
-    ours: str
-    lives: Sequence[Life] = ()
-    ties: Sequence[Tie] = ()
-    troubles: Sequence[Trouble] = ()
-    #: When a task set was first seen steady, by ARN.
-    steady: dict[str, float] = field(default_factory=dict)
-
-    def moves(self, service: Optional[Bound] = None) -> list[Call]:
-        """Daemons' calls that can change something in ECS and ELB, by when they took effect."""
-        found = [
-            call
-            for call in self.calls
-            if call.service in MOVED_SERVICES
-            and call.access_key != self.ours
-            and (service is None or service_of(call, [service]))
-        ]
-        return sorted(found, key=lambda call: (call.ended, call.seq))
-
-
-def service_of(call: Call, services: Iterable[Bound]) -> Optional[Bound]:
-    """Whose call this is, by the names in its input."""
-    for service in services:
-        rules = (service.production, service.test)
-        if call.resource in rules or call.parameters.get("service") == service.service:
-            return service
-    return None
-
-
-def weights(call: Call) -> dict[str, int]:
-    """The weights that a call sets, by target group ARN; empty when it sets none."""
-    for action in call.parameters.get("Actions") or ():
-        pair = (action.get("ForwardConfig") or {}).get("TargetGroups")
-        if pair:
-            return {one["TargetGroupArn"]: int(one["Weight"]) for one in pair}
-    return {}
-
-
-def told(call: Call) -> str:
-    """A call in a complaint."""
-    what = json.dumps(sorted(weights(call).values())) if weights(call) else call.resource.rpartition("/")[2]
-    return f"{call.operation} {what} of {call.access_key} at {call.began:.3f} (seq {call.seq})"
 
 
 def violations(trace: Trace) -> dict[str, list[str]]:
@@ -367,159 +259,3 @@ class Replay:
         others = [weight for group, weight in sent.items() if known is None or group != known.group]
         if known is None or any(others):
             self.found["primary has all weight"].append(told(call))
-
-
-def takes(calls: Iterable[Call]) -> list[Take]:
-    """When who became the owner of a lease, by the writes on lease items."""
-    found = []
-    for call in calls:
-        key = call.parameters.get("Key") or {}
-        lease = "/".join(key.get(part, {}).get("S", "") for part in ("pk", "sk"))
-        if call.operation != "UpdateItem" or not call.done or not lease.startswith("lease#"):
-            continue
-        values = call.parameters.get("ExpressionAttributeValues") or {}
-        if "#holder = :me" in call.parameters.get("UpdateExpression", "") and ":epoch" in values:
-            found.append(Take(call.ended, call.access_key, lease, int(values[":epoch"]["N"])))
-    return sorted(found)
-
-
-def stale_writers(trace: Trace) -> list[str]:
-    """Calls on AWS that began after somebody else had taken the lease, but for what was on its way.
-
-    Which of several leases is a service's is not known from outside. There must be one whose owner made all its calls.
-    """
-    found = []
-    leases: dict[str, list[Take]] = {"none": []}
-    for one in takes(trace.calls):
-        leases.setdefault(one.lease, []).append(one)
-    for service in trace.services:
-        calls = trace.moves(service)
-        found += min((list(_not_owned(trace, calls, known)) for known in leases.values()), key=len)
-    return found
-
-
-def _not_owned(trace: Trace, calls: Sequence[Call], known: Sequence[Take]) -> Iterable[str]:
-    for call in calls:
-        before = [take for take in known if take.at <= call.began]
-        owner = before[-1] if before else None
-        # A take's record says when it ended, to the millisecond; its taker may have acted within the last ones.
-        just_taken = any(take.access_key == call.access_key and 0 <= take.at - call.began < 0.01 for take in known)
-        if just_taken or (owner and owner.access_key == call.access_key):
-            continue
-        if owner is None or not any(_was_tied(tie, call, owner.at) for tie in trace.ties):
-            yield f"{told(call)}, the owner is {owner.access_key if owner else 'nobody'}"
-
-
-def _was_tied(tie: Tie, call: Call, before: float) -> bool:
-    """Whether the call was sent, or about to be, before a time (that of the new owner), and then kept from arriving."""
-    return tie.access_key == call.access_key and tie.began <= before and tie.began <= call.began <= tie.ended + TIED_GRACE
-
-
-def owners_at(known: Sequence[Take], at: float) -> list[str]:
-    """Who owned leases at a time; the owner of the youngest one last."""
-    last = {take.lease: take for take in known if take.at <= at}
-    return [take.access_key for take in sorted(last.values())]
-
-
-@dataclass(frozen=True)
-class Failover:
-    """A lease whose owner has died."""
-
-    lease: str
-    owner: str
-    #: When it died, and when somebody took the lease; `None` when nobody did.
-    lost: float
-    taken: Optional[float]
-    #: Seconds that the daemon which could best have taken it had for that (`_chance`).
-    chance: float
-
-    @property
-    def late(self) -> bool:
-        """Whether that was time enough (L4)."""
-        return self.chance > FAILOVER
-
-    def __str__(self) -> str:
-        after = "nobody took it" if self.taken is None else f"it was taken {self.taken - self.lost:.1f} s later"
-        return f"{self.lease} of {self.owner}, dead at {self.lost:.3f}: {after}, {self.chance:.1f} s of them undisturbed"
-
-
-def failovers(trace: Trace) -> list[Failover]:
-    """What became of each lease whose owner's process ended, by a kill or by itself."""
-    ended = {life.access_key: life.ended for life in trace.lives if life.ended is not None}
-    beats = _beats(trace.calls)
-    by_lease: dict[str, list[Take]] = defaultdict(list)
-    for take in takes(trace.calls):
-        by_lease[take.lease].append(take)
-    found = []
-    for lease, known in by_lease.items():
-        for take, after in zip(known, [*known[1:], None]):
-            lost = max(take.at, ended.get(take.access_key, float("inf")))
-            taken = after.at if after else None
-            if lost < (taken or float("inf")) and take.access_key in ended:
-                chance = max((_chance(trace, key, some, lost, taken) for key, some in beats.items()), default=0.0)
-                found.append(Failover(lease, take.access_key, lost, taken, chance))
-    return sorted(found, key=lambda one: one.lost)
-
-
-def _beats(calls: Iterable[Call]) -> dict[str, list[Call]]:
-    """Each process's beats in the lease's table: it ran, and its table answered."""
-    found: dict[str, list[Call]] = defaultdict(list)
-    for call in calls:
-        member = (call.parameters.get("Key") or {}).get("pk", {}).get("S") == "lease#members"
-        if call.operation == "UpdateItem" and call.done and member:
-            found[call.access_key].append(call)
-    return found
-
-
-def _chance(trace: Trace, key: str, beats: Sequence[Call], lost: float, taken: Optional[float]) -> float:
-    """Seconds between two times in which a process could watch another one's beat stand still: what lies between two beats
-    of its own, of which it does one each `LEASE_RENEW`, and two of those at most, as it counts itself. So a busy machine,
-    on which a process comes to nothing, makes this time no longer. Nor do beats for which the table took so long that a
-    look, which is several calls, may have taken longer than it is waited for. It does not count while something was done
-    to it or to all, nor for `OPERATION` after that, by when a call that hung has been given up and the next look is on its
-    way.
-    """
-    end = float("inf") if taken is None else taken
-    troubles = [one for one in trace.troubles if one.access_key in ("", key)]
-    known = sorted((beat for beat in beats if lost <= beat.began <= end), key=lambda beat: beat.began)
-    seconds = 0.0
-    for first, second in pairwise(known):
-        prompt = all(beat.ended - beat.began <= PROMPT for beat in (first, second))
-        if prompt and not any(one.began < second.began and first.began < one.ended + OPERATION for one in troubles):
-            seconds += min(second.began - first.began, 2 * LEASE_RENEW)
-    return seconds
-
-
-def moves_without_tables(trace: Trace) -> list[str]:
-    """While nobody reaches the tables longer than a lease lives, traffic may go back to one version, and nothing else moves."""
-    found = []
-    for outage in trace.troubles:
-        if outage.kind != "tablesDown":
-            continue
-        for call in trace.moves():
-            lapsed = outage.began + LEASE_TTL
-            if not lapsed < call.began < outage.ended or any(_was_tied(tie, call, lapsed) for tie in trace.ties):
-                continue
-            production = any(call.resource == service.production for service in trace.services)
-            if not production or min(weights(call).values(), default=1) > 0:
-                found.append(f"{told(call)}, {call.began - outage.began:.1f} s after the tables were gone")
-    return found
-
-
-def outages(trace: Trace, longest: float) -> list[str]:
-    """What shows that nobody reached the tables once for so long; complaints when that did not happen."""
-    long = [one for one in trace.troubles if one.kind == "tablesDown" and one.ended - one.began >= longest]
-    found = [] if long else [f"the tables were never gone for {longest:g} s"]
-    for outage in long:
-        reached = [
-            call
-            for call in trace.calls
-            if call.service == "dynamodb"
-            and call.access_key != trace.ours
-            and call.done
-            and outage.began + OPERATION < call.began < outage.ended
-        ]
-        found += [f"the tables were said to be gone: {told(call)}" for call in reached]
-        if not any(take.at > outage.ended for take in takes(trace.calls)):
-            found.append("nobody took a lease after the tables were back")
-    return found

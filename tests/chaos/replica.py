@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Optional
 
 from harness import Process, Tables, check, daemon_arguments
-from monitor import OPERATION, Life, Tie
 from relay import Relay
 from schedule import LEASE_RENEW, LEASE_TTL
+from seen import OPERATION, Life, Tie
 
 #: Access key ids of daemons begin so.
 KEY_PREFIX = "AKIDPM"

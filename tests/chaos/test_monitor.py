@@ -4,8 +4,10 @@ import unittest
 from dataclasses import replace
 
 from harness import Call
-from monitor import FAILOVER, OPERATION, Bound, Life, Tie, Trace, Trouble, failovers, outages, takes, violations
+from leases import FAILOVER, failovers, outages, takes
+from monitor import violations
 from schedule import LEASE_RENEW, LEASE_TTL
+from seen import OPERATION, Bound, Life, Tie, Trace, Trouble
 
 A, B = "tg/a", "tg/b"
 WEB = Bound("web", "service/web", {"a": A, "b": B}, "rule/production", "rule/test")

@@ -14,9 +14,10 @@ from functools import partial
 from typing import Callable, Optional
 
 from fleet import Fleet
-from monitor import Take, Trouble, owners_at, takes
+from leases import Take, owners_at, takes
 from replica import KEY_PREFIX, Replica
 from schedule import LATE_MAX, PROPAGATION, STALE_MAX, Disturbance, never
+from seen import Trouble
 
 #: How long something that is aimed waits for its call, in seconds.
 AIM_TIMEOUT = 12.0
