@@ -193,8 +193,8 @@ pub(super) fn service(n: usize) -> ecs::Service {
 pub struct TokioClock(pub Instant);
 
 impl Clock for TokioClock {
-    fn now(&self) -> jiff::Timestamp {
-        jiff::Timestamp::UNIX_EPOCH
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
     }
 
     fn monotonic_ms(&self) -> u64 {
