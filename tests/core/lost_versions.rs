@@ -227,6 +227,23 @@ fn a_write_of_unknown_outcome_is_not_repeated_onto_a_group_that_lost_its_tasks()
 }
 
 #[test]
+fn a_repair_of_unknown_outcome_is_not_repeated_onto_a_way_back_that_was_lost_in_preparation() {
+    let mut sim = at(Phase::Preparing);
+    let (lost, candidate) = (stable(&sim), candidate(&sim));
+    sim.move_by_hand(0, 100);
+    lose(&mut sim, &lost, &candidate);
+    sim.be_away(Span::from_secs(10));
+    let shares = Shares::giving(Group::A, Percent::FULL);
+    let effect = Effect::SetWeights { route: "public".to_owned(), shares, expect: None };
+    let open = Outstanding { effect: effect.clone(), unknown: true, looked: 0 };
+    sim.durable.outstanding.insert(effect.resource(), open);
+    sim.effects.clear();
+    finish(&mut sim);
+    assert!(!sim.effects.contains(&effect), "{:?}", sim.effects);
+    assert_eq!(sim.region.production_weights(), EVERYTHING_TO_B);
+}
+
+#[test]
 fn who_gives_a_lost_version_its_share_again_and_again_is_not_fought_for_ever() {
     let mut sim = at(Phase::Baking);
     let (lost, candidate) = (stable(&sim), candidate(&sim));

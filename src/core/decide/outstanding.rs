@@ -7,7 +7,7 @@ use super::{Next, WaitingOn};
 use crate::model::effect::Shares;
 use crate::model::facts::{Outstanding, Stage};
 use crate::model::{Effect, Resource};
-use crate::records::Span;
+use crate::records::{Group, Span};
 
 /// Fresh reads in which a task set is looked for before its creation is repeated.
 const LOOKS: u8 = 2;
@@ -81,7 +81,15 @@ fn weights(pass: &mut Pass<'_>, route: &str, effect: &Effect) -> Option<Next> {
     // With no release in flight only one thing is right: everything on the version that serves, or, if that one is gone,
     // on the one that is kept warm.
     let shares = match (pass.release(), &pass.facts.stable) {
-        (Some(_), _) => shares,
+        (Some(_), _) => {
+            // As any other write: not from tasks that answer to a group that lost its own. The release goes on without it,
+            // or back by its deadline.
+            let everything = [Group::A, Group::B].into_iter().find(|group| shares.of(group.other()) == 0);
+            if everything.is_some_and(|group| pass.would_starve(route, group)) {
+                return None;
+            }
+            shares
+        }
         (None, Some(stable)) => {
             let serves = super::repair::running_version(pass).map_or(stable.group, |version| version.group);
             if pass.would_starve(route, serves) {
