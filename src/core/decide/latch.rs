@@ -68,10 +68,9 @@ fn count_stable_gone(pass: &mut Pass<'_>) {
         return;
     }
     let gone = pass.known_gone(&stable);
-    if let Some(release) = &mut pass.facts.release {
-        let reads = &mut release.progress.stable_gone_reads;
-        *reads = if gone { reads.saturating_add(1).min(MISSING_READS) } else { 0 };
-    }
+    let Some(release) = &mut pass.facts.release else { return };
+    let reads = &mut release.progress.stable_gone_reads;
+    *reads = if gone { reads.saturating_add(1).min(MISSING_READS) } else { 0 };
 }
 
 fn record_deleted(pass: &Pass<'_>) -> bool {

@@ -7,7 +7,8 @@ use pointsman_core::model::Seen;
 use pointsman_core::model::effect::Shares;
 use pointsman_core::model::facts::{Doubt, LateWrite, Pending, ReleaseKind, Retained};
 use pointsman_core::model::observed::{
-    AlarmState, ForwardAction, LoadBalancer, Preflight, ServiceStatus, Targets, TaskDefinition, TaskSetStatus,
+    AlarmState, ForwardAction, LoadBalancer, Preflight, ServiceStatus, Targets, TaskDefinition,
+    TaskSetStatus, Weights,
 };
 use pointsman_core::records::check::RefusalCode;
 use pointsman_core::records::{Group, Span};

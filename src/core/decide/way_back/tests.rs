@@ -5,7 +5,7 @@ use super::*;
 use crate::decide::emergency::tests::Scene;
 use crate::decide::{Asked, Decision, Input, Limits, decide, settle};
 use crate::model::effect::Shares;
-use crate::model::facts::Acknowledged;
+use crate::model::facts::{Absent, Acknowledged};
 use crate::model::observed::{AlarmState, Weights};
 use crate::model::{Acknowledgement, Answer, Effect, RefusalClass, Seen};
 use crate::records::{DesiredReleaseSpec, Group, Percent};
@@ -212,4 +212,17 @@ fn how_a_first_release_ends_depends_on_whether_it_had_traffic() {
         assert_eq!(decision.facts.stable.is_some(), stays, "{what}");
         assert_eq!(decision.facts.cleanups.len(), usize::from(!stays), "{what}");
     }
+}
+
+#[test]
+fn of_several_rules_that_are_gone_the_outcome_names_the_first_and_counts_the_others() {
+    let mut bench = Bench::new();
+    for route in ["public", "internal"] {
+        bench.shows(route, Seen::Known(Weights::Gone));
+        let (reads, watched) = (3, Span::from_mins(1));
+        bench.scene.facts.absent.insert(route.to_owned(), Absent { reads, watched });
+    }
+    let ended = bench.decide().ended.remove(0);
+    let words = "the rule of route public (and 1 more) does not exist any more";
+    assert!(ended.message.contains(words), "{}", ended.message);
 }

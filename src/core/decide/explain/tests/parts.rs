@@ -139,6 +139,13 @@ fn while_nothing_is_released_production_routes_should_show_what_serves_and_other
     assert_eq!(told, "False WeightsDiffer route public shows a 90 % / b 10 % instead of a 0 % / b 100 %");
 }
 
+#[test]
+fn a_rule_that_is_gone_is_out_of_sync() {
+    let mut scene = Scene::baking();
+    scene.observed.routes.insert("public".to_owned(), Seen::Known(Weights::Gone));
+    assert_eq!(scene.says("InSync"), "False WeightsDiffer route public: it does not exist");
+}
+
 fn job(task_set: &str, elapsed: Span) -> Cleanup {
     Cleanup {
         task_set: Some(task_set.to_owned()),
