@@ -158,6 +158,12 @@ fn a_release_starts_when_nothing_is_in_its_way() {
             },
             DOUBTS,
         ),
+        (
+            "its rule does not exist any more",
+            starting,
+            |it| drop(it.observed.routes.insert("public".to_owned(), Seen::Known(Weights::Gone))),
+            "wait for Observation",
+        ),
         ("its route gives nobody anything", starting, |it| it.shows("public", Shares { a: 0, b: 0 }), DOUBTS),
         (
             "its route gives all to the other side",
