@@ -50,7 +50,8 @@ fn whatever_goes_by_the_pinned_plan_is_looked_at_by_it_and_the_edit_counts_after
     // The next request is judged by the record, though the previous version is still kept.
     let mut asked = alone[3].1.clone();
     let (waited, break_glass) = (Span::ZERO, BTreeSet::new());
-    asked.pending = Some(Pending { waited, return_to_retained: false, break_glass, doubt: None });
+    asked.pending =
+        Some(Pending { waited, return_to_retained: false, identity: None, break_glass, doubt: None });
     assert_eq!(retention(plan_to_observe(&asked, &edited)), Some(Span::from_mins(7)));
 }
 

@@ -222,6 +222,61 @@ fn a_rollback_is_of_the_last_release_while_no_other_is_in_flight() {
     assert_eq!(refused(&mut sim), not_it(&release));
 }
 
+/// Version 2 serves, and version 1 is kept.
+fn retaining() -> Sim {
+    let mut sim = Sim::serving(|spec| spec.retention = Span::from_mins(60));
+    sim.ask_as(2, Some("build-2"));
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+    sim
+}
+
+fn serves(sim: &Sim) -> Option<u32> {
+    sim.facts().stable.as_ref().map(|stable| stable.revision.number)
+}
+
+#[test]
+fn a_rollback_needs_no_record_that_can_be_read() {
+    let spoilt: [fn(&mut Sim); 4] = [
+        |sim| spoil_record(sim, "sha256:spoilt"),
+        spoil_service,
+        |sim| {
+            spoil_record(sim, "sha256:spoilt");
+            sim.pass(Fault::None);
+            spoil_service(sim);
+        },
+        // The strategy that it names does not exist: by itself it could not start any more.
+        |sim| ask_for(sim, "checkout:2", Some("slowly"), "sha256:slowly"),
+    ];
+    for (case, spoil) in spoilt.into_iter().enumerate() {
+        let mut sim = retaining();
+        spoil(&mut sim);
+        sim.pass(Fault::None);
+        sim.ended.clear();
+        let release = sim.last_release_id();
+        sim.command(Verb::Rollback, &release, None);
+        assert_eq!(answered(&mut sim).reason, "returning to the retained version", "{case}");
+        assert_eq!(ends(&mut sim).0, Outcome::Succeeded, "{case}");
+        assert_eq!(serves(&sim), Some(1), "{case}");
+        assert_eq!(sim.effects.iter().filter(|effect| effect.name() == "CreateTaskSet").count(), 1, "{case}");
+    }
+}
+
+#[test]
+fn a_return_whose_version_went_before_the_start_ends() {
+    let mut sim = retaining();
+    sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);
+    let release = sim.last_release_id();
+    sim.command(Verb::Rollback, &release, None);
+    sim.pass(Fault::None);
+    assert!(sim.facts().pending.is_some());
+    sim.withdraw_service_for_a_while();
+    let (outcome, message) = ends(&mut sim);
+    assert_eq!((outcome, message.as_str()), (Outcome::Failed, "no earlier version is kept any more"));
+    sim.restore_service();
+    sim.run_until(Sim::is_settled, 400);
+    assert_eq!(serves(&sim), Some(2));
+}
+
 #[test]
 fn a_retry_of_a_record_that_names_no_revision_is_ignored() {
     let mut sim = Sim::serving(|_| {});

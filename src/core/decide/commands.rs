@@ -3,7 +3,7 @@
 use super::pass::{Pass, remember};
 use super::request::same_request;
 use super::{Input, Wish, plan_to_observe};
-use crate::model::facts::{COMMANDS_KEPT, CommandAnswer, Facts, LatchCause, Pending};
+use crate::model::facts::{COMMANDS_KEPT, CommandAnswer, Facts, Identity, LatchCause, Pending};
 use crate::model::observed::{Alarm, AlarmState};
 use crate::model::{Revision, Seen};
 use crate::records::command::{CommandSpec, PromoteStep, Verb};
@@ -157,10 +157,9 @@ fn abort(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {
         return Ok("going back".to_owned());
     }
     if is_pending(pass, command)
-        && let Some(asked) = pass.facts.asked.clone()
+        && let Some(open) = pass.take_open_request()
     {
-        pass.facts.pending = None;
-        pass.end_request(asked, Outcome::Failed, "Aborted", "aborted before it started".to_owned());
+        pass.end_request(open, Outcome::Failed, "Aborted", "aborted before it started".to_owned());
         return Ok("dropped before it started".to_owned());
     }
     // Nothing is in flight: an abort is a no-op.
@@ -174,8 +173,7 @@ fn rollback(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String
     if !is_last(pass, command) || pass.release().is_some() {
         return Err(format!("{} is not the last release", command.release));
     }
-    // A return is a release, and nothing starts without a record; accepted, it would wait for ever and keep the
-    // retained set with it.
+    // A return is a release, and one without a record goes back at once.
     if pass.facts.asked.is_none() {
         return Err("there is no record: write a release of the earlier revision".to_owned());
     }
@@ -187,11 +185,18 @@ fn rollback(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String
             "a newer request waits to start: abort that one first".to_owned()
         });
     }
-    if pass.facts.retained.is_none() {
+    let Some(kept) = &pass.facts.retained else {
         return Err("no earlier version is kept any more: write a release of its revision".to_owned());
-    }
+    };
+    let identity = Identity {
+        task_definition: kept.version.revision.to_string(),
+        strategy: None,
+        request_id: None,
+        spec_hash: String::new(),
+    };
     pass.facts.attempt += 1;
-    pass.facts.pending = Some(Pending { return_to_retained: true, ..Pending::default() });
+    pass.facts.pending =
+        Some(Pending { return_to_retained: true, identity: Some(identity), ..Pending::default() });
     Ok("returning to the retained version".to_owned())
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use super::{Asked, Decision, Input, Next, Wait, WaitingOn};
 use crate::model::effect::Shares;
-use crate::model::facts::{Cleanup, Ended, Identity, LatchCause, Outstanding, Release, ReleaseId, Version};
+use crate::model::facts::{
+    Cleanup, Ended, Identity, LatchCause, Outstanding, Pending, Release, ReleaseId, Version,
+};
 use crate::model::observed::{Service, TaskSet, TaskSetStatus, Weights};
 use crate::model::{Action, Effect, Facts, Need, Plan, Resource, Seen};
 use crate::records::managed_service::ManagedServiceSpec;
@@ -230,10 +232,17 @@ impl<'a> Pass<'a> {
         self.ended.push(ended);
     }
 
-    /// Takes the newest request away from what it waits for: whether it has no outcome yet and needs one now.
-    pub(super) fn take_open_request(&mut self) -> bool {
-        let pending = self.facts.pending.take().is_some();
-        std::mem::take(&mut self.facts.follows) || pending
+    /// Takes the newest request away from what it waits for: what has no outcome yet and needs one now.
+    pub(super) fn take_open_request(&mut self) -> Option<Identity> {
+        let pending = self.facts.pending.take();
+        let follows = std::mem::take(&mut self.facts.follows);
+        let open = pending.is_some() || follows;
+        open.then(|| self.identity_of(pending.as_ref())).flatten()
+    }
+
+    /// Whose outcome the end of what waits is.
+    pub(super) fn identity_of(&self, pending: Option<&Pending>) -> Option<Identity> {
+        pending.and_then(|pending| pending.identity.clone()).or_else(|| self.facts.asked.clone())
     }
 
     /// Ends a request that never became a release.

@@ -23,10 +23,13 @@ pub(super) fn observe(pass: &mut Pass<'_>) -> Option<Next> {
 
 /// The record was deleted. A release in flight latches elsewhere; what has not started is dropped.
 fn forget(pass: &mut Pass<'_>) {
-    let Some(asked) = pass.facts.asked.take() else { return };
-    if pass.take_open_request() {
-        pass.end_request(asked, Outcome::Superseded, "RecordDeleted", "the record was deleted".to_owned());
+    if pass.facts.asked.is_none() {
+        return;
     }
+    if let Some(open) = pass.take_open_request() {
+        pass.end_request(open, Outcome::Superseded, "RecordDeleted", "the record was deleted".to_owned());
+    }
+    pass.facts.asked = None;
 }
 
 /// A record that cannot be read is refused once and touches nothing, a release in flight included.
@@ -100,11 +103,9 @@ pub(super) fn same_request(asked: &Identity, new: &Identity, revision: &Revision
 
 /// From here on no forward effect of an older generation starts.
 fn next_generation(pass: &mut Pass<'_>, identity: Identity) {
-    if pass.take_open_request()
-        && let Some(before) = pass.facts.asked.take()
-    {
+    if let Some(open) = pass.take_open_request() {
         pass.end_request(
-            before,
+            open,
             Outcome::Superseded,
             "Superseded",
             "a newer request took its place".to_owned(),

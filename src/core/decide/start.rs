@@ -31,19 +31,13 @@ const REFUSAL_STANDS: Span = Span::from_secs(3);
 /// Brings a pending request to its start, its refusal, or says what it waits for.
 pub(super) fn start(pass: &mut Pass<'_>) -> Option<Next> {
     let pending = pass.facts.pending.clone()?;
-    let asked = pass.facts.asked.clone()?;
-    let Some(service) = pass.service_spec() else {
-        return Some(
-            pass.wait(WaitingOn::Record { detail: "the ManagedService is missing or refused".to_owned() }),
-        );
-    };
-    let Asked::Valid { spec: desired, .. } = pass.input.desired else { return None };
-    let (plan, revision) = match resolve(pass, service, desired, &pending) {
+    let identity = pass.identity_of(Some(&pending))?;
+    let (plan, revision) = match resolve(pass, &pending)? {
         Ok(resolved) => resolved,
-        Err(refusal) => return Some(refuse(pass, &refusal)),
+        Err(next) => return Some(next),
     };
     // It may have failed since it was asked for: a request that came while its revision was on the way back.
-    if let Some(refusal) = super::request::quarantined(&pass.facts, &asked, &revision) {
+    if let Some(refusal) = super::request::quarantined(&pass.facts, &identity, &revision) {
         return Some(refuse(pass, &refusal));
     }
     if let Some((arn, owner)) = pass.input.claim_denied {
@@ -64,24 +58,48 @@ pub(super) fn start(pass: &mut Pass<'_>) -> Option<Next> {
         Finding::Impossible(refusal) => Some(refuse_if_it_stands(pass, revision, &refusal)),
         Finding::Passing(on) => Some(wait_to_start(pass, &plan, &revision, on)),
         Finding::Fit(ground) => {
-            begin(pass, plan, revision, ground, asked, &pending);
+            begin(pass, plan, revision, ground, identity, &pending);
             Some(Next::Again)
         }
     }
 }
 
-/// A return goes to the retained revision whatever the record says by now.
-fn resolve(
-    pass: &Pass<'_>,
-    service: &ManagedServiceSpec,
-    desired: &crate::records::DesiredReleaseSpec,
-    pending: &Pending,
-) -> Result<(Plan, Revision), Refusal> {
-    let (plan, revision) = Plan::resolve(service, desired)?;
-    match (&pass.facts.retained, pending.return_to_retained) {
-        (Some(retained), true) => Ok((plan, retained.version.revision.clone())),
-        (_, _) => Ok((plan, revision)),
+/// The plan and the revision, or what comes of it that there are none.
+fn resolve(pass: &mut Pass<'_>, pending: &Pending) -> Option<Result<(Plan, Revision), Next>> {
+    if pending.identity.is_some() {
+        return Some(resolve_return(pass));
     }
+    let Some(service) = pass.service_spec() else { return Some(Err(wait_for_service(pass))) };
+    let Asked::Valid { spec: desired, .. } = pass.input.desired else { return None };
+    let kept = pass.facts.retained.as_ref().filter(|_| pending.return_to_retained);
+    Some(match (Plan::resolve(service, desired), kept) {
+        (Ok((plan, _)), Some(kept)) => Ok((plan, kept.version.revision.clone())),
+        (Ok(resolved), None) => Ok(resolved),
+        (Err(refusal), _) => Err(refuse(pass, &refusal)),
+    })
+}
+
+/// An operator's return goes by what is kept, whatever the records say by now, and also when they cannot be read:
+/// whoever spoilt them may be asleep.
+fn resolve_return(pass: &mut Pass<'_>) -> Result<(Plan, Revision), Next> {
+    let Some(kept) = &pass.facts.retained else {
+        if let Some(open) = pass.take_open_request() {
+            let message = "no earlier version is kept any more".to_owned();
+            pass.end_request(open, Outcome::Failed, "NothingRetained", message);
+        }
+        return Err(Next::Again);
+    };
+    let revision = kept.version.revision.clone();
+    let plan = match pass.input.service {
+        Asked::Valid { spec, .. } => Some(Plan::observing(spec)),
+        Asked::Invalid { .. } => pass.plan().cloned(),
+        Asked::Absent => None,
+    };
+    plan.map(|plan| (plan, revision)).ok_or_else(|| wait_for_service(pass))
+}
+
+fn wait_for_service(pass: &Pass<'_>) -> Next {
+    pass.wait(WaitingOn::Record { detail: "the ManagedService is missing or refused".to_owned() })
 }
 
 fn judge(pass: &Pass<'_>, plan: &Plan, revision: &Revision, read: &Preflight, pending: &Pending) -> Finding {
@@ -152,9 +170,8 @@ fn refuse_if_it_stands(pass: &mut Pass<'_>, revision: Revision, refusal: &Refusa
 }
 
 fn refuse(pass: &mut Pass<'_>, refusal: &Refusal) -> Next {
-    pass.facts.pending = None;
-    if let Some(asked) = pass.facts.asked.clone() {
-        pass.end_request(asked, Outcome::Refused, &format!("{:?}", refusal.code), refusal.to_string());
+    if let Some(open) = pass.take_open_request() {
+        pass.end_request(open, Outcome::Refused, &format!("{:?}", refusal.code), refusal.to_string());
     }
     Next::Again
 }

@@ -121,8 +121,10 @@ pub struct Identity {
 pub struct Pending {
     /// Time watched since it was seen, while nothing of ours stood in its way.
     pub waited: Span,
-    /// A return to the retained version, which an operator asked for.
+    /// A return to the retained version.
     pub return_to_retained: bool,
+    /// Of a return that an operator asked for: no record has a say in it. None: it is what `asked` says.
+    pub identity: Option<Identity>,
     /// Alarms that an operator set aside until they have been OK once.
     pub break_glass: BTreeSet<String>,
     /// Why the last look would have it refused.

@@ -100,7 +100,7 @@ async fn an_intent_that_lands_after_the_state_was_read_again_keeps_the_next_one_
 fn count(input: &Input<'_>) -> Facts {
     let mut facts = input.facts.clone();
     let (waited, break_glass) = (Span::ZERO, BTreeSet::new());
-    let pending = Pending { waited, return_to_retained: false, break_glass, doubt: None };
+    let pending = Pending { waited, return_to_retained: false, identity: None, break_glass, doubt: None };
     let pending = facts.pending.get_or_insert(pending);
     pending.waited = pending.waited.plus(input.watched);
     facts

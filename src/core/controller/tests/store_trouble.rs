@@ -73,7 +73,7 @@ fn cleanup() -> Cleanup {
 
 fn pending() -> Pending {
     let (waited, break_glass) = (Span::ZERO, BTreeSet::new());
-    Pending { waited, return_to_retained: false, break_glass, doubt: None }
+    Pending { waited, return_to_retained: false, identity: None, break_glass, doubt: None }
 }
 
 /// Lets the clock of this phase run.

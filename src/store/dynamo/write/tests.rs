@@ -109,6 +109,7 @@ pub(in crate::store) fn full(size: &Longest) -> Facts {
         pending: Some(Pending {
             waited: Span::from_millis(1),
             return_to_retained: true,
+            identity: Some(identity.clone()),
             break_glass: plan.spec.alarms.iter().map(|alarm| alarm.name.clone()).collect(),
             doubt: None,
         }),
