@@ -261,6 +261,43 @@ fn a_rollback_needs_no_record_that_can_be_read() {
     }
 }
 
+/// Asks for a rollback of what ended last; how that ends.
+fn roll_back(sim: &mut Sim) -> (Outcome, String) {
+    sim.ended.clear();
+    let release = sim.last_release_id();
+    sim.command(Verb::Rollback, &release, None);
+    assert!(answered(sim).done);
+    ends(sim)
+}
+
+#[test]
+fn a_revision_that_failed_and_then_succeeded_can_be_returned_to() {
+    let mut sim = failed();
+    assert_eq!(sim.facts().quarantined.len(), 1);
+    for (revision, id) in [(2, Some("again")), (3, None)] {
+        sim.ask_as(revision, id);
+        assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+        assert!(sim.facts().quarantined.is_empty(), "{:?}", sim.facts().quarantined);
+    }
+    assert_eq!(roll_back(&mut sim).0, Outcome::Succeeded);
+    assert_eq!(serves(&sim), Some(2));
+}
+
+#[test]
+fn an_operator_may_return_to_a_revision_that_is_quarantined() {
+    let mut sim = Sim::new(|spec| spec.retention = Span::from_mins(60));
+    sim.ask(1);
+    sim.run_until(|sim| Phase::of(sim.facts()) == Phase::Baking, 200);
+    sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);
+    assert_eq!(ends(&mut sim).0, Outcome::Failed, "nothing better exists, so that it stays");
+    sim.region.restore_alarms(sim.now);
+    sim.ask(2);
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+    assert_eq!(sim.facts().quarantined.len(), 1);
+    assert_eq!(roll_back(&mut sim).0, Outcome::Succeeded);
+    assert_eq!(serves(&sim), Some(1));
+}
+
 #[test]
 fn a_return_whose_version_went_before_the_start_ends() {
     let mut sim = retaining();

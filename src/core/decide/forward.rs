@@ -364,6 +364,8 @@ fn succeed(pass: &mut Pass<'_>, primary: bool) -> Next {
         "100 % and baked, but PRIMARY could not be moved in time".to_owned()
     };
     let Some(release) = pass.end_release(Outcome::Succeeded, "Baked", message) else { return Next::Again };
+    // What it was found guilty of before, it has been cleared of.
+    pass.facts.quarantined.retain(|entry| entry.revision != release.candidate.revision);
     pass.facts.stable = release.candidate.version();
     pass.facts.retained =
         release.stable.map(|version| Retained { version, kept: Span::ZERO, uncertain: release.uncertain });

@@ -36,8 +36,11 @@ pub(super) fn start(pass: &mut Pass<'_>) -> Option<Next> {
         Ok(resolved) => resolved,
         Err(next) => return Some(next),
     };
-    // It may have failed since it was asked for: a request that came while its revision was on the way back.
-    if let Some(refusal) = super::request::quarantined(&pass.facts, &identity, &revision) {
+    // It may have failed since it was asked for: a request that came while its revision was on the way back. Of a return
+    // that an operator asked for, a person has said so.
+    if pending.identity.is_none()
+        && let Some(refusal) = super::request::quarantined(&pass.facts, &identity, &revision)
+    {
         return Some(refuse(pass, &refusal));
     }
     if let Some((arn, owner)) = pass.input.claim_denied {
