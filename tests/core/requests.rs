@@ -299,6 +299,46 @@ fn an_operator_may_return_to_a_revision_that_is_quarantined() {
 }
 
 #[test]
+fn the_way_back_stays_while_the_service_is_suspended_in_retention() {
+    let mut sim = Sim::serving(|spec| spec.retention = Span::from_mins(2));
+    sim.ask(2);
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+    sim.pass(Fault::None);
+    sim.suspend(true);
+    let waits = |sim: &Sim| matches!(&sim.last_next, Some(Next::Wait(wait)) if wait.on.name() == "Suspended");
+    for _ in 0..200 {
+        sim.pass(Fault::None);
+        assert!(sim.facts().retained.is_some() && waits(&sim), "{:?}", sim.last_next);
+    }
+    // Also when a newer request waits, which is given up again.
+    sim.ask(3);
+    sim.pass(Fault::None);
+    sim.command(Verb::Abort, "checkout-3.1", None);
+    assert!(answered(&mut sim).done);
+    assert_eq!(ends(&mut sim).0, Outcome::Failed);
+    let release = sim.last_release_id();
+    sim.command(Verb::Rollback, &release, None);
+    let soon = "returning to the retained version as soon as spec.suspend is false";
+    assert_eq!(answered(&mut sim).reason, soon);
+    sim.suspend(false);
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+    assert_eq!(serves(&sim), Some(1));
+}
+
+#[test]
+fn retention_goes_on_when_the_suspension_ends() {
+    let mut sim = Sim::serving(|spec| spec.retention = Span::from_mins(2));
+    sim.ask(2);
+    assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+    sim.suspend(true);
+    (0..20).for_each(|_| sim.pass(Fault::None));
+    sim.suspend(false);
+    sim.run_until(Sim::is_settled, 400);
+    assert!(sim.facts().retained.is_none());
+    assert_eq!(sim.violations, Vec::<String>::new());
+}
+
+#[test]
 fn a_return_whose_version_went_before_the_start_ends() {
     let mut sim = retaining();
     sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);

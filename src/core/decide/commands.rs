@@ -197,7 +197,11 @@ fn rollback(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String
     pass.facts.attempt += 1;
     pass.facts.pending =
         Some(Pending { return_to_retained: true, identity: Some(identity), ..Pending::default() });
-    Ok("returning to the retained version".to_owned())
+    Ok(if pass.input.suspended() {
+        "returning to the retained version as soon as spec.suspend is false".to_owned()
+    } else {
+        "returning to the retained version".to_owned()
+    })
 }
 
 fn retry(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {

@@ -40,7 +40,7 @@ pub(super) fn begin_pass(pass: &mut Pass<'_>) {
             latch.elapsed = latch.elapsed.plus(watched);
         }
     }
-    if let Some(retained) = &mut facts.retained {
+    if let Some(retained) = facts.retained.as_mut().filter(|_| !suspended) {
         retained.kept = retained.kept.plus(watched);
     }
     for cleanup in &mut facts.cleanups {
@@ -82,6 +82,9 @@ pub(super) fn tend(pass: &mut Pass<'_>) -> Option<Next> {
 /// Nothing to do: the world is as it should be, or the previous version is kept warm.
 pub(super) fn rest(pass: &Pass<'_>) -> Next {
     let Some(kept) = &pass.facts.retained else { return Next::Settled };
+    if pass.input.suspended() {
+        return pass.wait(WaitingOn::Suspended);
+    }
     let left = pass.plan().map_or(Span::ZERO, |plan| plan.spec.retention).minus(kept.kept);
     // A pass counts at most twice the ordinary poll, so retention is watched at that pace.
     pass.wait_with(WaitingOn::Retention, Some(left), Some(left))
@@ -146,6 +149,10 @@ fn unknown_version_serves(pass: &Pass<'_>) -> Option<Halt> {
 
 fn end_retention(pass: &mut Pass<'_>) {
     let Some(kept) = pass.facts.retained.clone() else { return };
+    // What is put up for removal is no way back any more, and nothing is removed now.
+    if pass.input.suspended() {
+        return;
+    }
     let retention = pass.plan().map_or(Span::ZERO, |plan| plan.spec.retention);
     let returning = pass.facts.pending.as_ref().is_some_and(|pending| pending.return_to_retained);
     let in_the_way = pass.facts.pending.is_some() && !returning;
