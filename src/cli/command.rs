@@ -119,6 +119,7 @@ pub(super) fn current_release(name: &str, verb: Verb, status: &Status) -> Option
         (attempt > 0).then(|| format!("{name}-{generation}.{attempt}"))
     };
     let last = || status.last_outcome.as_ref().map(|last| last.release.clone());
+    let taken_back = || status.retained.as_ref().and_then(|kept| kept.release.clone());
     let in_flight = || {
         let release = status.release.as_ref().map(|release| release.id.clone());
         // The status keeps the last release; in flight is what has no outcome yet.
@@ -126,7 +127,7 @@ pub(super) fn current_release(name: &str, verb: Verb, status: &Status) -> Option
     };
     match verb {
         Verb::Retry => last(),
-        Verb::Rollback => in_flight().or_else(last),
+        Verb::Rollback => in_flight().or_else(taken_back).or_else(last),
         Verb::Promote | Verb::Abort | Verb::BreakGlass => in_flight().or_else(newest),
     }
 }

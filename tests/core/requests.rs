@@ -339,6 +339,33 @@ fn retention_goes_on_when_the_suspension_ends() {
 }
 
 #[test]
+fn the_release_that_serves_is_rolled_back_by_its_name_whatever_ended_since() {
+    let since: [fn(&mut Sim); 3] = [
+        |sim| spoil_record(sim, "sha256:spoilt"),
+        |sim| ask_for(sim, "checkout:3", Some("slowly"), "sha256:slowly"),
+        // It serves already.
+        |sim| sim.ask_as(2, Some("build-2-again")),
+    ];
+    for end_another in since {
+        let mut sim = retaining();
+        end_another(&mut sim);
+        ends(&mut sim);
+        assert_eq!(sim.last_release_id(), "checkout-3.1");
+        sim.command(Verb::Rollback, "checkout-2.1", None);
+        assert!(answered(&mut sim).done);
+        assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+        assert_eq!(serves(&sim), Some(1));
+        // What was returned to is taken back under the name of the return.
+        sim.command(Verb::Rollback, "checkout-2.1", None);
+        assert_eq!(refused(&mut sim), "checkout-2.1 is not the last release");
+        sim.command(Verb::Rollback, "checkout-3.2", None);
+        assert!(answered(&mut sim).done);
+        assert_eq!(ends(&mut sim).0, Outcome::Succeeded);
+        assert_eq!(serves(&sim), Some(2));
+    }
+}
+
+#[test]
 fn a_return_whose_version_went_before_the_start_ends() {
     let mut sim = retaining();
     sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);

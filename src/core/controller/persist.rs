@@ -77,7 +77,7 @@ mod tests {
             group: Group::A,
             scale: Percent::FULL,
         };
-        let retained = Retained { version, kept: Span::ZERO, uncertain: false };
+        let retained = Retained { version, kept: Span::ZERO, uncertain: false, release: None };
         let warm = Facts { retained: Some(retained), ..Facts::default() };
         for (poll, releasing, retaining) in
             [("250ms", "1500ms", "15s"), ("5s", "30s", "5m"), ("1m", "30s", "5m")]

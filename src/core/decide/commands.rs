@@ -126,6 +126,12 @@ fn is_last(pass: &Pass<'_>, command: &CommandSpec) -> bool {
     last.is_some_and(|last| names(pass, command, last.release.generation, last.release.attempt))
 }
 
+/// The release that serves may be named as well when another request has ended since.
+fn is_of_what_serves(pass: &Pass<'_>, command: &CommandSpec) -> bool {
+    let made = pass.facts.retained.as_ref().and_then(|kept| kept.release);
+    made.is_some_and(|made| names(pass, command, made.generation, made.attempt))
+}
+
 fn not_in_flight(command: &CommandSpec) -> String {
     format!("{} is not in flight", command.release)
 }
@@ -170,7 +176,8 @@ fn rollback(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String
     if in_flight(pass, command) {
         return abort(pass, command);
     }
-    if !is_last(pass, command) || pass.release().is_some() {
+    let named = is_last(pass, command) || is_of_what_serves(pass, command);
+    if !named || pass.release().is_some() {
         return Err(format!("{} is not the last release", command.release));
     }
     // A return is a release, and one without a record goes back at once.

@@ -416,6 +416,7 @@ impl<'a> View<'a> {
             revision: plain(&kept.version.revision.to_string()),
             target_group: kept.version.group,
             remaining: retention.minus(kept.kept),
+            release: kept.release.map(|release| self.release_id(release)),
         }
     }
 

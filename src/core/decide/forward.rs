@@ -367,7 +367,11 @@ fn succeed(pass: &mut Pass<'_>, primary: bool) -> Next {
     // What it was found guilty of before, it has been cleared of.
     pass.facts.quarantined.retain(|entry| entry.revision != release.candidate.revision);
     pass.facts.stable = release.candidate.version();
-    pass.facts.retained =
-        release.stable.map(|version| Retained { version, kept: Span::ZERO, uncertain: release.uncertain });
+    pass.facts.retained = release.stable.map(|version| Retained {
+        version,
+        kept: Span::ZERO,
+        uncertain: release.uncertain,
+        release: Some(release.id),
+    });
     Next::Again
 }

@@ -198,6 +198,9 @@ pub struct Retained {
     pub kept: Span,
     /// As in its release.
     pub uncertain: bool,
+    /// The release that took its place, and that a `rollback` takes back; none in facts of before this was kept.
+    #[serde(default)]
+    pub release: Option<ReleaseId>,
 }
 
 /// The removal of one task set (`semantics` 4.4).

@@ -377,6 +377,9 @@ pub struct Retained {
     pub target_group: Group,
     /// How much longer it is kept.
     pub remaining: Span,
+    /// The release that took its place: the one to name in a `rollback`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
 }
 
 /// The answer to a command.

@@ -287,7 +287,7 @@ fn keeping() -> Look {
     look.facts.cleanups.clear();
     look.facts.tombstones.clear();
     let version = version(SET_B, scene::ID_B, Group::B, 2);
-    look.facts.retained = Some(Retained { version, kept: Span::ZERO, uncertain: false });
+    look.facts.retained = Some(Retained { version, kept: Span::ZERO, uncertain: false, release: None });
     look
 }
 fn kept(look: &mut Look, less: Span) {

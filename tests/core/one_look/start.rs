@@ -248,7 +248,7 @@ fn the_kind_of_a_release_is_that_of_what_serves_and_of_what_is_kept() {
             "version 2 is kept, and asked for again",
             |it| {
                 let version = version(SET_B, ID_B, Group::B, 2);
-                it.facts.retained = Some(Retained { version, kept: Span::ZERO, uncertain: true });
+                it.facts.retained = Some(Retained { version, kept: Span::ZERO, uncertain: true, release: None });
                 it.sets().push(set(SET_B, ID_B, Group::B));
                 pending(it).return_to_retained = true;
             },

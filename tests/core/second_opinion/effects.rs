@@ -193,7 +193,8 @@ fn without_a_release_production_weight_stays_where_something_serves() {
             || idle(1000),
             |s| {
                 let version = version(SET_B, ID_B, Group::B, 2);
-                s.after.retained = Some(Retained { version, kept: Span::ZERO, uncertain: false });
+                s.after.retained =
+                    Some(Retained { version, kept: Span::ZERO, uncertain: false, release: None });
             },
             FINE,
         ),

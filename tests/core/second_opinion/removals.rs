@@ -47,7 +47,8 @@ fn only_a_set_of_ours_that_nobody_needs_is_deleted() {
             Scene::removing,
             |s| {
                 let version = version(SET_B, ID_B, Group::B, 2);
-                s.after.retained = Some(Retained { version, kept: Span::ZERO, uncertain: false });
+                s.after.retained =
+                    Some(Retained { version, kept: Span::ZERO, uncertain: false, release: None });
             },
             needed,
         ),

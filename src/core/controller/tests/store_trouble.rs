@@ -49,7 +49,7 @@ fn standing(at: Standing) -> Facts {
         Standing::Starting => return Facts { pending: Some(pending()), ..facts },
         Standing::Leaving => return Facts { cleanups: vec![cleanup()], ..facts },
         Standing::Retaining => {
-            let retained = Retained { version, kept: Span::ZERO, uncertain: false };
+            let retained = Retained { version, kept: Span::ZERO, uncertain: false, release: None };
             return Facts { retained: Some(retained), ..facts };
         }
         Standing::Idle => return facts,

@@ -270,8 +270,9 @@ fn rollback_verify(view: &View<'_>) -> String {
 fn retention(view: &View<'_>, left: &str) -> String {
     let kept = view.facts.retained.as_ref();
     let name = kept.map_or_else(String::new, |kept| plain(&kept.version.revision.to_string()));
-    let last =
-        view.facts.last.as_ref().map_or_else(|| view.current_id(), |last| view.release_id(last.release));
+    let made = kept.and_then(|kept| kept.release);
+    let last = made.or_else(|| Some(view.facts.last.as_ref()?.release));
+    let last = last.map_or_else(|| view.current_id(), |last| view.release_id(last));
     let back = command(view, "rollback", &format!("--release {last}"));
     format!("{name} is kept running{left}; to return to it: `{back}`")
 }

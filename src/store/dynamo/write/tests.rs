@@ -152,7 +152,12 @@ pub(in crate::store) fn full(size: &Longest) -> Facts {
             uncertain: true,
         }),
         stable: Some(version.clone()),
-        retained: Some(Retained { version: version.clone(), kept: Span::from_mins(2), uncertain: false }),
+        retained: Some(Retained {
+            version: version.clone(),
+            kept: Span::from_mins(2),
+            uncertain: false,
+            release: None,
+        }),
         cleanups: vec![
             Cleanup {
                 task_set: Some(task_set.clone()),

@@ -171,8 +171,12 @@ impl Scene {
         let mut scene = Self::baking();
         let release = scene.facts.release.take().unwrap();
         scene.facts.stable = release.candidate.version();
-        let kept =
-            Retained { version: release.stable.clone().unwrap(), kept: Span::from_mins(3), uncertain: false };
+        let kept = Retained {
+            version: release.stable.clone().unwrap(),
+            kept: Span::from_mins(3),
+            uncertain: false,
+            release: Some(release.id),
+        };
         scene.facts.retained = retained.then_some(kept);
         scene.ended(Outcome::Succeeded, "Baked", "100 %, baked, PRIMARY");
         scene.next = Next::Settled;
