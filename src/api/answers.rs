@@ -107,6 +107,9 @@ pub struct HistoryEntry {
     pub strategy: Option<String>,
     /// As in the request.
     pub request_id: Option<String>,
+    /// The release that this one took back, when an operator asked for it and no record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_back: Option<String>,
     /// When it was seen, when that is still known here.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -123,6 +126,7 @@ impl From<&HistoryItem> for HistoryEntry {
             revision: item.revision.clone(),
             strategy: Some(item.strategy.clone()),
             request_id: item.request_id.clone(),
+            takes_back: item.takes_back.clone(),
             started_at: Some(item.started_at),
             ended_at: item.ended_at,
         }
@@ -139,6 +143,7 @@ impl From<&LastOutcome> for HistoryEntry {
             revision: last.revision.clone(),
             strategy: None,
             request_id: last.request_id.clone(),
+            takes_back: last.takes_back.clone(),
             started_at: None,
             ended_at: last.at,
         }

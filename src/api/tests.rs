@@ -38,6 +38,7 @@ fn view(name: &str, phase: &str, team: &str) -> View {
         strategy: "fast".to_owned(),
         request_id: None,
         spec_hash: "sha256:41".to_owned(),
+        takes_back: None,
         started_at: "2026-11-20T10:00:00Z".parse().unwrap(),
         ended_at: "2026-11-20T10:20:00Z".parse().unwrap(),
     };

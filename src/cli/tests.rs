@@ -184,6 +184,7 @@ fn item(generation: u64, outcome: Outcome, request_id: &str) -> HistoryItem {
         strategy: "fast".to_owned(),
         request_id: Some(request_id.to_owned()),
         spec_hash: format!("sha256:{request_id}"),
+        takes_back: None,
         started_at: "2026-11-21T10:00:00Z".parse().unwrap(),
         ended_at: "2026-11-21T10:03:20Z".parse().unwrap(),
     }
@@ -276,6 +277,60 @@ async fn an_old_request_is_found_in_the_history_and_an_unknown_one_times_out() {
     let came = pointsman(&desk, "wait payments/checkout --request-id nobody --timeout 10s").await;
     assert_eq!(came.code, 15);
     assert!(came.err.contains("request nobody") && came.err.contains("has not taken it"), "{}", came.err);
+}
+
+/// An operator took this release back.
+fn a_return(attempt: u32, takes_back: &str, outcome: Outcome) -> HistoryItem {
+    HistoryItem {
+        attempt,
+        release: format!("checkout-42.{attempt}"),
+        revision: "checkout:41".to_owned(),
+        request_id: None,
+        spec_hash: String::new(),
+        takes_back: Some(takes_back.to_owned()),
+        ..item(42, outcome, "")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_taken_back_has_not_succeeded_and_one_that_serves_again_has() {
+    let build = "gha-9182736455-1";
+    let done = item(42, Outcome::Succeeded, build);
+    let returned = a_return(2, "checkout-42.1", Outcome::Succeeded);
+    let burnt = a_return(2, "checkout-42.1", Outcome::RolledBack);
+    let forth = a_return(3, "checkout-42.2", Outcome::Succeeded);
+    for (past, code, why) in [
+        (
+            vec![returned.clone(), done.clone()],
+            10,
+            "TakenBack: it had succeeded, and checkout-42.2 took it back",
+        ),
+        (vec![burnt, done.clone()], 0, "Superseded"),
+        (vec![forth, returned.clone(), done.clone()], 0, "Superseded"),
+        (vec![returned.clone(), item(42, Outcome::Failed, build)], 11, "Superseded"),
+        (vec![returned, item(43, Outcome::Refused, "gha-9"), done], 10, "TakenBack"),
+    ] {
+        let last = past[0].clone();
+        // Asked in the same generation, and when a newer request has come.
+        for newest in [42, 43] {
+            let shown = status(|status| {
+                status["phase"] = "Settled".into();
+                status["observedGeneration"] = newest.into();
+                status["observed"]["attempt"] = if newest == 42 { last.attempt } else { 1 }.into();
+                status["observed"]["requestId"] = if newest == 42 { build } else { "gha-2" }.into();
+                status["lastOutcome"] = json!({
+                    "release": last.release, "outcome": last.outcome, "revision": last.revision,
+                    "takesBack": last.takes_back, "reason": last.reason, "message": last.message,
+                    "at": "2026-11-21T10:20:00Z"
+                });
+            });
+            let desk = Fake::with(vec![shown]);
+            desk.lock().history = past.clone();
+            let came = pointsman(&desk, &format!("wait payments/checkout --request-id {build}")).await;
+            assert_eq!(came.code, code, "{}", came.out);
+            assert!(came.out.contains("checkout-42.1") && came.out.contains(why), "{}", came.out);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -117,7 +117,7 @@ pub(super) enum Look {
     Ended(Found),
     /// It is the newest request, and not over.
     UnderWay,
-    /// A newer request has taken its place; this generation was it.
+    /// A newer request or a return has taken its place; this generation was it.
     Gone(u64),
     /// The daemon has not taken it, as far as the status tells.
     NotTaken,
@@ -135,7 +135,8 @@ pub(super) fn look(name: &str, target: &Target, generation: Option<u64>, status:
     if named || generation == Some(newest) {
         return newest_look(name, status);
     }
-    let last = status.last_outcome.as_ref();
+    // What a return came to says nothing yet about the request that it takes back; the history tells both.
+    let last = status.last_outcome.as_ref().filter(|last| last.takes_back.is_none());
     let ended = last.filter(|last| match (target, generation) {
         (_, Some(generation)) => last.release.starts_with(&format!("{name}-{generation}.")),
         (Target::RequestId(id), None) => last.request_id.as_ref() == Some(id),
@@ -151,7 +152,10 @@ pub(super) fn look(name: &str, target: &Target, generation: Option<u64>, status:
 fn newest_look(name: &str, status: &Status) -> Look {
     let newest = format!("{name}-{}.{}", status.observed_generation, status.observed.attempt);
     if let Some(last) = status.last_outcome.as_ref().filter(|last| last.release == newest) {
-        return Look::Ended(last.into());
+        return match last.takes_back {
+            None => Look::Ended(last.into()),
+            Some(_) => Look::Gone(status.observed_generation),
+        };
     }
     if status.phase != Phase::Halted {
         return Look::UnderWay;
@@ -285,15 +289,48 @@ impl Waiter<'_> {
 
     async fn ended(&self, wanted: impl Fn(&HistoryItem) -> bool + Send) -> Result<Option<Found>, StoreError> {
         let mut after: Option<String> = None;
+        let mut back = TakenBack::default();
         for _ in 0..PAGES {
             let page = self.desk.ended(&self.args.service, PAGE, after.as_deref()).await?;
-            if let Some(item) = page.items.iter().find(|item| wanted(item)) {
-                return Ok(Some(item.into()));
+            for item in &page.items {
+                if item.takes_back.is_none() && wanted(item) {
+                    return Ok(Some(back.told(item)));
+                }
+                back.pass(item);
             }
             let Some(next) = page.next else { break };
             after = Some(next);
         }
         Ok(None)
+    }
+}
+
+/// The return that took back what is between it and the release it names, in a history read from its end.
+#[derive(Debug, Default)]
+struct TakenBack(Option<HistoryItem>);
+
+impl TakenBack {
+    fn pass(&mut self, item: &HistoryItem) {
+        let named = self.0.as_ref().and_then(|by| by.takes_back.as_ref());
+        if named == Some(&item.release) {
+            // When that is a return itself, what it took back serves again.
+            self.0 = None;
+        } else if self.0.is_none() && item.takes_back.is_some() && item.outcome == Outcome::Succeeded {
+            self.0 = Some(item.clone());
+        }
+    }
+
+    fn told(&self, item: &HistoryItem) -> Found {
+        let found = Found::from(item);
+        match &self.0 {
+            Some(by) if item.outcome == Outcome::Succeeded => Found {
+                outcome: Outcome::RolledBack,
+                reason: "TakenBack".to_owned(),
+                message: format!("it had succeeded, and {} took it back: {} serves", by.release, by.revision),
+                ..found
+            },
+            Some(_) | None => found,
+        }
     }
 }
 

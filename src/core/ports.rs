@@ -186,6 +186,9 @@ pub struct HistoryItem {
     /// `sha256:` of the request's spec as written; empty in items of before it was kept.
     #[serde(default)]
     pub spec_hash: String,
+    /// The release that this one took back, when an operator asked for it and no record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_back: Option<String>,
     /// When it was seen.
     pub started_at: Timestamp,
     /// When it ended.

@@ -366,6 +366,52 @@ fn the_release_that_serves_is_rolled_back_by_its_name_whatever_ended_since() {
 }
 
 #[test]
+fn a_return_has_a_name_of_its_own_and_its_failure_is_no_failure_of_the_request() {
+    let mut sim = retaining();
+    sim.command(Verb::Rollback, "checkout-2.1", None);
+    sim.run_until(|sim| Phase::of(sim.facts()) == Phase::Baking, 200);
+    sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);
+    sim.run_until(|sim| !sim.ended.is_empty(), 200);
+    let ended = sim.ended.remove(0);
+    assert_eq!((ended.release.to_string().as_str(), ended.outcome), ("2.2", Outcome::RolledBack));
+    let identity = &ended.identity;
+    assert_eq!((identity.task_definition.as_str(), identity.request_id.as_deref()), ("checkout:1", None));
+    assert_eq!(identity.takes_back.map(|taken| taken.to_string()).as_deref(), Some("2.1"));
+    assert_eq!(sim.facts().quarantined[0].request_id, None);
+
+    sim.region.restore_alarms(sim.now);
+    sim.effects.clear();
+    sim.command(Verb::Retry, "checkout-2.2", None);
+    assert!(refused(&mut sim).contains("checkout-2.2 was a return"));
+    sim.run_until(Sim::is_settled, 400);
+    assert!(sim.effects.iter().all(|effect| effect.name() != "CreateTaskSet"), "{:?}", sim.effects);
+    assert_eq!(serves(&sim), Some(2));
+}
+
+#[test]
+fn a_return_that_is_given_up_or_overtaken_before_its_start_ends_under_its_own_name() {
+    let give_up: [fn(&mut Sim); 3] = [
+        |sim| sim.command(Verb::Abort, "checkout-2.2", None),
+        |sim| sim.ask(3),
+        |sim| sim.desired = Asked::Absent,
+    ];
+    for end in give_up {
+        let mut sim = retaining();
+        sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);
+        sim.command(Verb::Rollback, "checkout-2.1", None);
+        sim.run_until(|sim| sim.facts().pending.is_some(), 5);
+        end(&mut sim);
+        sim.run_until(|sim| !sim.ended.is_empty(), 20);
+        let ended = &sim.ended[0];
+        assert_eq!(
+            (ended.identity.task_definition.as_str(), &ended.identity.request_id),
+            ("checkout:1", &None)
+        );
+        assert_ne!(ended.outcome, Outcome::Succeeded);
+    }
+}
+
+#[test]
 fn a_return_whose_version_went_before_the_start_ends() {
     let mut sim = retaining();
     sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);

@@ -376,6 +376,7 @@ async fn history_is_read_newest_first_page_by_page() {
             strategy: "fast".to_owned(),
             request_id: None,
             spec_hash: "sha256:41".to_owned(),
+            takes_back: None,
             started_at: Still.now(),
             ended_at: Still.now(),
         }];

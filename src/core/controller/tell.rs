@@ -24,6 +24,7 @@ pub(super) fn history(key: &ServiceKey, ended: &Ended) -> HistoryItem {
         strategy: ended.strategy.clone(),
         request_id: ended.identity.request_id.clone(),
         spec_hash: ended.identity.spec_hash.clone(),
+        takes_back: ended.identity.takes_back.map(|taken| format!("{}-{taken}", key.name())),
         started_at: ended.started_at,
         ended_at: ended.at,
     }

@@ -195,11 +195,14 @@ fn rollback(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String
     let Some(kept) = &pass.facts.retained else {
         return Err("no earlier version is kept any more: write a release of its revision".to_owned());
     };
+    let last = pass.facts.last.as_ref().map(|last| last.release);
+    // A name of its own: whoever waits for the request that is taken back is not told of this success.
     let identity = Identity {
         task_definition: kept.version.revision.to_string(),
         strategy: None,
         request_id: None,
         spec_hash: String::new(),
+        takes_back: kept.release.or(last),
     };
     pass.facts.attempt += 1;
     pass.facts.pending =
@@ -216,6 +219,13 @@ fn retry(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {
     let unsuccessful = pass.facts.last.as_ref().is_some_and(|last| last.outcome != Outcome::Succeeded);
     if !is_last(pass, command) || !unsuccessful || pass.release().is_some() || pass.facts.pending.is_some() {
         return Err(format!("{} is not the last release, or did not fail", command.release));
+    }
+    // Nor is it the request that it took back.
+    if pass.facts.last.as_ref().is_some_and(|last| last.identity.takes_back.is_some()) {
+        return Err(format!(
+            "{} was a return: send rollback, or write a release of its revision",
+            command.release
+        ));
     }
     let Ok(revision) = asked.task_definition.parse::<Revision>() else {
         return Err("the record names no revision".to_owned());

@@ -158,12 +158,13 @@ impl<'a> View<'a> {
         self.release_id(id)
     }
 
-    /// The newest request was refused, and nothing has been asked for since.
+    /// The newest request of the record was refused, and nothing has been asked for since.
     fn refused(&self) -> Option<&'a facts::Ended> {
         let last = self.facts.last.as_ref()?;
         let newest =
             last.release.generation == self.facts.generation && last.release.attempt == self.facts.attempt;
-        (newest && last.outcome == Outcome::Refused && self.facts.pending.is_none()).then_some(last)
+        let of_the_record = last.identity.takes_back.is_none() && self.facts.pending.is_none();
+        (newest && of_the_record && last.outcome == Outcome::Refused).then_some(last)
     }
 
     fn halted(&self) -> Option<&'a facts::Halt> {
@@ -383,16 +384,11 @@ impl<'a> View<'a> {
     }
 
     fn last_outcome(&self, last: &facts::Ended) -> status::LastOutcome {
-        // A return to the retained version carries the request that it replaces.
-        let serving = self.facts.stable.as_ref().filter(|_| last.outcome == Outcome::Succeeded);
-        let revision = serving.map_or_else(
-            || revision_text(&last.identity.task_definition),
-            |stable| stable.revision.to_string(),
-        );
         status::LastOutcome {
             release: self.release_id(last.release),
             outcome: last.outcome,
-            revision,
+            revision: revision_text(&last.identity.task_definition),
+            takes_back: last.identity.takes_back.map(|taken| self.release_id(taken)),
             request_id: last.identity.request_id.as_deref().map(plain),
             reason: last.reason.clone(),
             message: plain(&last.message),

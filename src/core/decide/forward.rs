@@ -363,7 +363,11 @@ fn succeed(pass: &mut Pass<'_>, primary: bool) -> Next {
     } else {
         "100 % and baked, but PRIMARY could not be moved in time".to_owned()
     };
-    let Some(release) = pass.end_release(Outcome::Succeeded, "Baked", message) else { return Next::Again };
+    let taken = pass.release().and_then(|release| release.identity.takes_back);
+    let back = taken.map_or_else(String::new, |taken| format!("; {taken} is taken back"));
+    let Some(release) = pass.end_release(Outcome::Succeeded, "Baked", message + &back) else {
+        return Next::Again;
+    };
     // What it was found guilty of before, it has been cleared of.
     pass.facts.quarantined.retain(|entry| entry.revision != release.candidate.revision);
     pass.facts.stable = release.candidate.version();

@@ -41,8 +41,13 @@ fn refuse_unreadable(pass: &mut Pass<'_>, refusal: &Refusal, hash: &str) -> Opti
     if pass.facts.asked.as_ref().is_some_and(|asked| asked.spec_hash == mark) {
         return None;
     }
-    let unread =
-        |spec_hash| Identity { task_definition: String::new(), strategy: None, request_id: None, spec_hash };
+    let unread = |spec_hash| Identity {
+        task_definition: String::new(),
+        strategy: None,
+        request_id: None,
+        spec_hash,
+        takes_back: None,
+    };
     next_generation(pass, unread(mark));
     refuse(pass, unread(hash.to_owned()), refusal);
     Some(Next::Again)
@@ -63,6 +68,7 @@ fn observe_valid(pass: &mut Pass<'_>, spec: &DesiredReleaseSpec, hash: &str) -> 
         strategy: spec.strategy.clone(),
         request_id: spec.request_id.clone(),
         spec_hash: hash.to_owned(),
+        takes_back: None,
     };
     let resolved = Plan::resolve(service, spec);
     if let (Ok((_, revision)), Some(asked)) = (&resolved, &mut pass.facts.asked)

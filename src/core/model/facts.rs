@@ -113,6 +113,9 @@ pub struct Identity {
     pub request_id: Option<String>,
     /// `sha256:` of the spec as written.
     pub spec_hash: String,
+    /// No record asked for it: an operator takes this release back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_back: Option<ReleaseId>,
 }
 
 /// A request between being seen and starting.

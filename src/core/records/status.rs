@@ -341,6 +341,9 @@ pub struct LastOutcome {
     /// As in the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// The release that this one took back, when an operator asked for it and no record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_back: Option<String>,
     /// One word, for example `Alarm` or a refusal's code.
     #[serde(default)]
     pub reason: String,

@@ -127,7 +127,13 @@ pub fn set(arn: &str, external_id: &str, group: Group) -> TaskSet {
 
 pub fn identity(number: u32) -> Identity {
     let task_definition = format!("checkout:{number}");
-    Identity { task_definition, strategy: None, request_id: None, spec_hash: format!("sha256:{number}") }
+    Identity {
+        task_definition,
+        strategy: None,
+        request_id: None,
+        spec_hash: format!("sha256:{number}"),
+        takes_back: None,
+    }
 }
 
 pub fn ended(generation: u64, outcome: Outcome) -> Ended {

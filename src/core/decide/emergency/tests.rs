@@ -67,6 +67,7 @@ fn release() -> Release {
             strategy: None,
             request_id: None,
             spec_hash: String::new(),
+            takes_back: None,
         },
         started_at: Timestamp::UNIX_EPOCH,
         stable: Some(Version {

@@ -3,7 +3,8 @@
 use super::View;
 use super::sentences::{command, is_first};
 use crate::decide::WaitingOn;
-use crate::model::facts::{ReleaseKind, Stage};
+use crate::model::facts::{Ended, ReleaseKind, Stage};
+use crate::records::status::Outcome;
 use crate::records::strategy::{OnTimeout, Step};
 
 /// What comes next.
@@ -101,8 +102,8 @@ pub(super) fn after_halt(view: &View<'_>) -> String {
     if view.latch().is_some() {
         return format!("write 100 % back to {} as soon as it has a running task", view.stable_name());
     }
-    let last =
-        view.facts.last.as_ref().filter(|last| last.outcome != crate::records::status::Outcome::Succeeded);
+    let failed = |last: &&Ended| last.outcome != Outcome::Succeeded && last.identity.takes_back.is_none();
+    let last = view.facts.last.as_ref().filter(failed);
     let retry = last.map(|last| {
         let id = view.release_id(last.release);
         format!(", or `{}`", command(view, "retry", &format!("--release {id}")))

@@ -80,6 +80,7 @@ pub(in crate::store) fn full(size: &Longest) -> Facts {
         strategy: Some("s".repeat(63)),
         request_id: Some("r".repeat(64)),
         spec_hash: format!("sha256:{}", "0".repeat(64)),
+        takes_back: Some(ReleaseId { generation: 4_294_967_295, attempt: 98 }),
     };
     let id = ReleaseId { generation: 4_294_967_295, attempt: 99 };
     let shares = Shares { a: 999, b: 1 };
@@ -342,6 +343,7 @@ fn ended(message: String) -> HistoryItem {
         strategy: "fast".to_owned(),
         request_id: None,
         spec_hash: "sha256:41".to_owned(),
+        takes_back: None,
         started_at: at(0),
         ended_at: at(60),
     }

@@ -300,8 +300,20 @@ fn a_command_that_waits_says_why_and_since_when_until_it_is_answered() {
 }
 
 #[test]
-fn a_return_to_the_kept_version_is_told_by_the_version_that_serves() {
+fn a_return_to_the_kept_version_is_told_under_a_name_of_its_own() {
     let mut scene = Scene::idle(false);
     scene.facts.stable = Some(version_of(41, Group::A, A_SET));
-    assert_eq!(scene.status().status.last_outcome.unwrap().revision, "checkout:41");
+    let mut last = scene.facts.last.clone().unwrap();
+    last.identity.task_definition = "checkout:41".to_owned();
+    last.identity.request_id = None;
+    last.identity.takes_back = Some(last.release);
+    (last.release.attempt, scene.facts.attempt) = (2, 2);
+    scene.facts.last = Some(last.clone());
+    let told = scene.status().status.last_outcome.unwrap();
+    assert_eq!((told.release.as_str(), told.revision.as_str()), ("checkout-42.2", "checkout:41"));
+    assert_eq!((told.request_id, told.takes_back.as_deref()), (None, Some("checkout-42.1")));
+    // What became of it is no refusal of the record.
+    scene.facts.last = Some(Ended { outcome: Outcome::Refused, ..last });
+    assert_eq!(scene.status().status.phase, Phase::Settled);
+    assert_eq!(scene.says("Accepted"), "True Valid");
 }

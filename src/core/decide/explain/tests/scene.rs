@@ -130,6 +130,7 @@ impl Scene {
             strategy: None,
             request_id: Some("gha-1".to_owned()),
             spec_hash: "sha256:6c1f".to_owned(),
+            takes_back: None,
         };
         let facts = Facts {
             uid: "u1".to_owned(),
