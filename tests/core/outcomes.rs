@@ -1,10 +1,13 @@
 //! Every request gets exactly one outcome, also one that needs no release of its own.
 
 use pointsman_core::decide::Asked;
+use pointsman_core::decide::response::{Class, Phase, Work};
+use pointsman_core::model::RefusalClass;
 use pointsman_core::model::observed::{AlarmState, Targets};
 use pointsman_core::records::Span;
 use pointsman_core::records::status::Outcome;
 
+use crate::sim::trouble::{Injection, What};
 use crate::sim::{Fault, Sim};
 
 fn ends(sim: &Sim) -> Vec<(Option<&str>, Outcome, &str)> {
@@ -118,4 +121,32 @@ fn a_first_release_goes_by_the_weights_it_finds_and_not_by_those_written_for_a_v
     sim.ask(3);
     sim.run_until(|sim| !sim.ended.is_empty(), 400);
     assert_eq!(sim.ended[0].outcome, Outcome::Succeeded, "{:?}", sim.ended);
+}
+
+#[test]
+fn an_outcome_names_the_alarm_or_the_route_that_it_is_about() {
+    let mut sim = baking_canary_asked_as("one");
+    sim.region.remove_alarm("b-5xx");
+    finish(&mut sim);
+    let message = &sim.ended[0].message;
+    assert!(
+        message.starts_with("no evidence for ") && message.ends_with(": alarm b-5xx is MISSING"),
+        "{message}"
+    );
+
+    let mut sim = Sim::serving(|_| {});
+    sim.region.set_alarm(sim.now, "latency", AlarmState::Alarm);
+    sim.ask(2);
+    finish(&mut sim);
+    assert!(sim.ended[0].message.contains("mend it (alarm latency is in ALARM)"), "{:?}", sim.ended);
+
+    for class in [Class::Refused(RefusalClass::Throttled), Class::Unknown] {
+        let mut sim = Sim::serving(|_| {});
+        let what = What::Work(Work::ProductionWeights, class, false);
+        sim.injections.push(Injection::new(Phase::Shifting, what, u32::MAX));
+        sim.ask(2);
+        finish(&mut sim);
+        let message = &sim.ended[0].message;
+        assert!(message.ends_with(": route public is not as it should be"), "{class:?}: {message}");
+    }
 }

@@ -5,8 +5,8 @@ use super::foreign;
 use super::pass::Pass;
 use super::response::{AtLimit, Limit, at_limit, limit_of};
 use super::{Asked, Next};
-use crate::model::Plan;
-use crate::model::facts::{LatchCause, Release};
+use crate::model::facts::{LatchCause, Release, Trouble};
+use crate::model::{Plan, Resource};
 use crate::records::Span;
 use crate::records::strategy::{OnTimeout, Step};
 
@@ -95,8 +95,22 @@ fn astray_for_too_long(pass: &mut Pass<'_>) -> bool {
     if *astray < limit {
         return false;
     }
-    pass.latch(LatchCause::Deadline, format!("{} took longer than {limit}", Limit::WeightWrite.name()));
+    let detail = too_long(pass, Limit::WeightWrite, limit);
+    pass.latch(LatchCause::Deadline, detail);
     true
+}
+
+/// What took too long; of weights, those of which route.
+fn too_long(pass: &Pass<'_>, which: Limit, limit: Span) -> String {
+    let refused = match &pass.facts.trouble {
+        Some(Trouble { resource: Resource::Route(route), .. }) => Some(route.clone()),
+        Some(_) | None => None,
+    };
+    let outstanding = || pass.production().into_iter().find(|route| pass.route_outstanding(route));
+    let astray = foreign::first(pass).map(|(route, ..)| route).or_else(outstanding).or(refused);
+    let route = astray.filter(|_| which == Limit::WeightWrite);
+    let route = route.map_or_else(String::new, |route| format!(": route {route} is not as it should be"));
+    format!("{} took longer than {limit}{route}", which.name())
 }
 
 /// The candidate's task set is gone, or leaves, or carries traffic with no running task.
@@ -142,7 +156,8 @@ fn deadline_passed(pass: &mut Pass<'_>) -> bool {
     if goes_on {
         return false;
     }
-    pass.latch(LatchCause::Deadline, format!("{} took longer than {limit}", which.name()));
+    let detail = too_long(pass, which, limit);
+    pass.latch(LatchCause::Deadline, detail);
     true
 }
 
@@ -170,7 +185,8 @@ fn hold_without_evidence(pass: &mut Pass<'_>, evidence: Evidence) -> Watch {
     release.progress.without_evidence = release.progress.without_evidence.plus(watched);
     let missing_for = release.progress.without_evidence;
     if missing_for >= limit {
-        pass.latch(LatchCause::NoEvidence, format!("no evidence for {missing_for}: {}", on.name()));
+        let time = super::explain::brief(missing_for);
+        pass.latch(LatchCause::NoEvidence, format!("no evidence for {time}: {}", on.told()));
         return Watch::Done;
     }
     Watch::Hold(pass.wait_with(on, None, Some(limit.minus(missing_for))))

@@ -139,7 +139,7 @@ fn wait_to_start(pass: &mut Pass<'_>, plan: &Plan, revision: &Revision, on: Wait
             field: "spec.deadlines.start".to_owned(),
             value: limit.to_string(),
             allowed: "what the release waits for comes about in time".to_owned(),
-            fix: format!("mend it ({}), then send the command retry or write a new requestId", on.name()),
+            fix: format!("mend it ({}), then send the command retry or write a new requestId", on.told()),
         };
         return refuse(pass, &refusal);
     }
@@ -185,7 +185,8 @@ fn claimed(arn: &str, owner: &str) -> Refusal {
         field: "spec".to_owned(),
         value: arn.to_owned(),
         allowed: "resources that no other service manages".to_owned(),
-        fix: format!("take it out of one of the two ManagedServices; {owner} has it now"),
+        // Claims go with the record alone: what an edited one no longer names stays claimed.
+        fix: format!("leave it to {owner}, or delete that ManagedService, which is what gives its claims up"),
     }
 }
 

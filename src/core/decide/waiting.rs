@@ -168,4 +168,19 @@ impl WaitingOn {
             Self::LateCalls => "LateCalls",
         }
     }
+
+    /// The same for an outcome, which is read when nothing is waited for any more: with what it is about.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Observation { what } => format!("cannot see {what}"),
+            Self::Record { detail } => detail.clone(),
+            Self::ServiceScaledToZero => "the ECS service has desiredCount 0".to_owned(),
+            Self::AlarmBeforeStart { alarm } => format!("alarm {alarm} is in ALARM"),
+            Self::GroupBusy { group } => {
+                format!("target group {group} still has targets or a task set that leaves")
+            }
+            Self::Evidence { alarm, state } => format!("alarm {alarm} is {state}"),
+            other => other.name().to_owned(),
+        }
+    }
 }

@@ -76,7 +76,8 @@ fn weight_on_a_group_that_cannot_answer_is_put_right_in_the_second_look() {
                 it.stable().running = 0;
                 it.sets().push(set(SET_B, ID_B, Group::B));
                 let version = version(SET_B, ID_B, Group::B, 2);
-                it.facts.retained = Some(Retained { version, kept: Span::ZERO, uncertain: false, release: None });
+                it.facts.retained =
+                    Some(Retained { version, kept: Span::ZERO, uncertain: false, release: None });
             },
             TO_B,
         ),

@@ -193,7 +193,7 @@ fn what_waits_to_start_waits_for_its_deadline_and_a_refusal_must_stand_for_three
         pending(look).doubt = Some(Doubt { code, stood });
     }
     const REFUSED: &str = "Refused: spec.deadlines.start is 15m; allowed: what the release waits for comes about in time; \
-        mend it (ServiceScaledToZero), then send the command retry or write a new requestId; again";
+        mend it (the ECS service has desiredCount 0), then send the command retry or write a new requestId; again";
     const UNFIT: &str = "Refused: spec.taskDefinition is checkout:2 (unknown to ECS); allowed: a registered revision; \
         register it first; again";
     ask(&[
@@ -248,7 +248,8 @@ fn the_kind_of_a_release_is_that_of_what_serves_and_of_what_is_kept() {
             "version 2 is kept, and asked for again",
             |it| {
                 let version = version(SET_B, ID_B, Group::B, 2);
-                it.facts.retained = Some(Retained { version, kept: Span::ZERO, uncertain: true, release: None });
+                it.facts.retained =
+                    Some(Retained { version, kept: Span::ZERO, uncertain: true, release: None });
                 it.sets().push(set(SET_B, ID_B, Group::B));
                 pending(it).return_to_retained = true;
             },
