@@ -42,49 +42,6 @@ async fn a_run_that_never_rests_gives_the_others_a_turn() {
     assert_eq!(bench.fake.log().iter().filter(|line| *line == "call").count(), 16);
 }
 
-/// How often a service was decided for, when last, and the longest time between two of these, in milliseconds.
-type Visits = BTreeMap<ServiceKey, (u32, i64, i64)>;
-
-#[tokio::test(start_paused = true)]
-async fn one_bad_record_among_ten_thousand_holds_up_no_other_service() {
-    const SERVICES: u32 = 10_000;
-    let fake = Arc::<Fake>::default();
-    for number in 0..SERVICES {
-        fake.ask(&format!("s{number}"));
-    }
-    // Four at a time: 25 s for all of them, at each idle poll.
-    fake.inner().observe_takes = Span::from_millis(10);
-    let visits = std::rc::Rc::<RefCell<Visits>>::default();
-    let seen = std::rc::Rc::clone(&visits);
-    script(move |input| {
-        let now_ms = input.now.as_millisecond();
-        let mut seen = seen.borrow_mut();
-        let (times, last_ms, longest_ms) = seen.entry(input.key.clone()).or_insert((0, now_ms, 0));
-        *longest_ms = (*longest_ms).max(now_ms - *last_ms);
-        (*times, *last_ms) = (*times + 1, now_ms);
-        drop(seen);
-        match input.key.name() {
-            "s7" => panic!("nothing can be decided for it"),
-            "s8" => wait(Facts { pending: Some(Pending::default()), ..input.facts.clone() }),
-            _ => decision(input.facts.clone(), Next::Settled),
-        }
-    });
-    let running = start(fake);
-    running.grant(1);
-    secs(180).await;
-    let visits = visits.borrow();
-    assert_eq!(visits.len(), SERVICES as usize);
-    // A tenth more or less, and the 25 s that one round takes.
-    let longest = i64::try_from(IDLE.millis() * 11 / 10 + 25_000).unwrap();
-    for (key, (times, _, longest_ms)) in visits.iter().filter(|(key, _)| key.name() != "s7") {
-        assert!(*times >= 2 && *longest_ms <= longest, "{key}: {times} times, {longest_ms} ms apart");
-    }
-    let (times, _, longest_ms) = visits[&"team/s8".parse().unwrap()];
-    let most = i64::try_from(POLL.millis() * 2).unwrap();
-    assert!(times > 60 && longest_ms <= most, "what is under way: {times} times, {longest_ms} ms apart");
-    assert!(visits[&"team/s7".parse().unwrap()].0 < 30, "the bad one is tried seldom");
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_storm_of_hints_never_makes_two_runs_of_one_service() {
     let fake = Arc::<Fake>::default();
