@@ -105,8 +105,6 @@ fn wish(id: String, command: Result<Command, String>, now: Timestamp) -> Wish {
 mod tests {
     use serde_json::json;
 
-    use super::*;
-
     #[test]
     fn a_service_record_that_cannot_be_read_suspends_unless_it_says_false() {
         let cases = [
@@ -117,22 +115,7 @@ mod tests {
             (json!({"spec": "suspend"}), false),
         ];
         for (item, suspends) in cases {
-            let read = |_: &ServiceKey, _: &serde_json::Value| Err((refusal(), "sha256:0".to_owned()));
-            let asked: Asked<ManagedServiceSpec> = asked(&key(), Some(&item), read);
-            assert!(
-                matches!(asked, Asked::Invalid { suspend, .. } if suspend == suspends),
-                "{item}: {asked:?}"
-            );
+            assert_eq!(super::suspends(&item), suspends, "{item}");
         }
-    }
-
-    fn key() -> ServiceKey {
-        "shop/checkout".parse().unwrap()
-    }
-
-    fn refusal() -> Refusal {
-        let text = String::new;
-        let code = crate::records::check::RefusalCode::Malformed;
-        Refusal { code, field: text(), value: text(), allowed: text(), fix: text() }
     }
 }

@@ -2,10 +2,10 @@
 
 use pointsman_core::decide::response::Phase;
 use pointsman_core::decide::settle;
-use pointsman_core::model::facts::Stage;
+use pointsman_core::model::facts::{LateWrite, Stage};
 use pointsman_core::model::observed::TaskSetStatus;
 use pointsman_core::model::{Acknowledgement, Answer, Effect, Facts};
-use pointsman_core::records::{Group, Percent};
+use pointsman_core::records::{Group, Percent, Span};
 
 use super::{Look, ask};
 use crate::second_opinion::scene::{
@@ -74,7 +74,9 @@ fn while_evidence_is_missing_only_what_goes_forward_is_not_repeated() {
             Look::shifting,
             |it| {
                 without_evidence(it, weights("public", tenths(100)));
-                it.shows("public", tenths(50));
+                let (route, shares) = ("public".to_owned(), tenths(50));
+                it.facts.late.push(LateWrite { route, shares, age: Span::ZERO, landed: false });
+                it.shows("public", shares);
             },
             HOLDS,
         ),

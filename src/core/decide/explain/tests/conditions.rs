@@ -180,7 +180,7 @@ fn edits_in_flight_are_named_as_counting_later() {
     assert_eq!(scene.condition("PlanPinned"), None, "suspend acts at once");
     assert_eq!(scene.status().status.phase, Phase::Suspended);
     edit(&mut scene, |spec| spec.bake = Span::from_mins(1));
-    insta::assert_snapshot!(scene.says("PlanPinned"), @"True EditedInFlight the ManagedService was edited during checkout-42.1; the edit counts from the next release, only suspend and releaseMayChoose act at once");
+    insta::assert_snapshot!(scene.says("PlanPinned"), @"True EditedInFlight the ManagedService was edited during checkout-42.1; the edit counts from the next release, only suspend acts at once");
     edit(&mut scene, |spec| {
         spec.strategies.remove("fast");
     });
