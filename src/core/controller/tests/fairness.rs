@@ -1,6 +1,6 @@
 //! Every service gets its turn, and what was started may end.
 
-use super::support::{Bench, Fake, IDLE, POLL, act, decision, script, secs, start, wait};
+use super::support::{Bench, Fake, act, decision, script, secs, start, wait};
 use super::*;
 
 #[tokio::test(start_paused = true)]
