@@ -37,7 +37,7 @@ async fn every_change_of_shards_reaches_the_budget_of_forward_changes_and_leaves
     let limiter = Limiter::new(&Rates::default(), Arc::clone(&clock));
     let (granted, permits) = watch::channel(owning(0, &clock));
     let shared = limiter.clone();
-    let sharer = tokio::spawn(async move { shared.follow(permits).await });
+    let sharing = tokio::spawn(async move { shared.follow(permits).await });
     // 3 a second for the whole; what is gained begins empty, and what is lost takes its savings along.
     for (owned, most) in [(0, 0), (64, 180), (16, 45), (0, 0), (32, 90)] {
         granted.send_replace(owning(owned, &clock));
@@ -47,5 +47,5 @@ async fn every_change_of_shards_reaches_the_budget_of_forward_changes_and_leaves
     granted.send_replace(owning(0, &clock));
     assert!(in_a_minute(&limiter, Urgency::Rollback).await >= 180);
     drop(granted);
-    sharer.await.unwrap();
+    sharing.await.unwrap();
 }

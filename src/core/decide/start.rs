@@ -2,6 +2,7 @@
 //! back, durable in one transaction before the first mutation.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use data_encoding::BASE32_NOPAD;
 use sha2::{Digest, Sha256};
@@ -33,8 +34,8 @@ pub(super) fn start(pass: &mut Pass<'_>) -> Option<Next> {
     let pending = pass.facts.pending.clone()?;
     let identity = pass.identity_of(Some(&pending))?;
     let (plan, revision) = match resolve(pass, &pending)? {
-        Ok(resolved) => resolved,
-        Err(next) => return Some(next),
+        ControlFlow::Continue(resolved) => resolved,
+        ControlFlow::Break(next) => return Some(next),
     };
     // It may have failed since it was asked for: a request that came while its revision was on the way back. Of a return
     // that an operator asked for, a person has said so.
@@ -68,29 +69,29 @@ pub(super) fn start(pass: &mut Pass<'_>) -> Option<Next> {
 }
 
 /// The plan and the revision, or what comes of it that there are none.
-fn resolve(pass: &mut Pass<'_>, pending: &Pending) -> Option<Result<(Plan, Revision), Next>> {
+fn resolve(pass: &mut Pass<'_>, pending: &Pending) -> Option<ControlFlow<Next, (Plan, Revision)>> {
     if pending.identity.is_some() {
         return Some(resolve_return(pass));
     }
-    let Some(service) = pass.service_spec() else { return Some(Err(wait_for_service(pass))) };
+    let Some(service) = pass.service_spec() else { return Some(ControlFlow::Break(wait_for_service(pass))) };
     let Asked::Valid { spec: desired, .. } = pass.input.desired else { return None };
     let kept = pass.facts.retained.as_ref().filter(|_| pending.return_to_retained);
     Some(match (Plan::resolve(service, desired), kept) {
-        (Ok((plan, _)), Some(kept)) => Ok((plan, kept.version.revision.clone())),
-        (Ok(resolved), None) => Ok(resolved),
-        (Err(refusal), _) => Err(refuse(pass, &refusal)),
+        (Ok((plan, _)), Some(kept)) => ControlFlow::Continue((plan, kept.version.revision.clone())),
+        (Ok(resolved), None) => ControlFlow::Continue(resolved),
+        (Err(refusal), _) => ControlFlow::Break(refuse(pass, &refusal)),
     })
 }
 
 /// An operator's return goes by what is kept, whatever the records say by now, and also when they cannot be read:
 /// whoever spoilt them may be asleep.
-fn resolve_return(pass: &mut Pass<'_>) -> Result<(Plan, Revision), Next> {
+fn resolve_return(pass: &mut Pass<'_>) -> ControlFlow<Next, (Plan, Revision)> {
     let Some(kept) = &pass.facts.retained else {
         if let Some(open) = pass.take_open_request() {
             let message = "no earlier version is kept any more".to_owned();
             pass.end_request(open, Outcome::Failed, "NothingRetained", message);
         }
-        return Err(Next::Again);
+        return ControlFlow::Break(Next::Again);
     };
     let revision = kept.version.revision.clone();
     let plan = match pass.input.service {
@@ -98,7 +99,10 @@ fn resolve_return(pass: &mut Pass<'_>) -> Result<(Plan, Revision), Next> {
         Asked::Invalid { .. } => pass.plan().cloned(),
         Asked::Absent => None,
     };
-    plan.map(|plan| (plan, revision)).ok_or_else(|| wait_for_service(pass))
+    match plan {
+        Some(plan) => ControlFlow::Continue((plan, revision)),
+        None => ControlFlow::Break(wait_for_service(pass)),
+    }
 }
 
 fn wait_for_service(pass: &Pass<'_>) -> Next {

@@ -277,7 +277,9 @@ impl Runner {
             }
             Signal::CutOff => {
                 let all: Vec<u32> = self.processes.keys().copied().collect();
-                all.into_iter().for_each(|number| self.after(LEFT, Later::Lapse(number)));
+                for number in all {
+                    self.after(LEFT, Later::Lapse(number));
+                }
             }
             Signal::Reconnect => self.reconnect(),
             Signal::Hint { after } if after == Span::ZERO => self.hint(),
