@@ -28,6 +28,7 @@ mod forward;
 mod gone;
 mod housekeeping;
 mod latch;
+mod lost;
 mod outstanding;
 mod pass;
 mod preflight;
@@ -192,6 +193,7 @@ pub fn decide(input: &Input<'_>) -> Decision {
 fn ladder(pass: &mut Pass<'_>) -> Next {
     housekeeping::begin_pass(pass);
     gone::note(pass);
+    lost::note(pass);
     let commanded = commands::take(pass);
     let noticed = request::observe(pass);
     let watch = latch::watch(pass);

@@ -1,11 +1,14 @@
 //! The version that serves, or the one to go back to, is gone or forgotten: traffic stays with what can answer.
 
+use std::cell::Cell;
+
 use pointsman_core::decide::response::Phase;
 use pointsman_core::decide::{Asked, Next};
 use pointsman_core::model::effect::Shares;
 use pointsman_core::model::facts::{HaltReason, Outstanding};
 use pointsman_core::model::observed::AlarmState;
 use pointsman_core::model::{Effect, Observed, Seen};
+use pointsman_core::records::command::Verb;
 use pointsman_core::records::managed_service::{IdleDrift, ManagedServiceSpec};
 use pointsman_core::records::status::Outcome;
 use pointsman_core::records::{Group, Percent, Span};
@@ -33,6 +36,14 @@ fn retained_version_took_over() -> Sim {
     sim
 }
 
+fn serving_revision(sim: &Sim) -> Option<u32> {
+    sim.durable.stable.as_ref().map(|stable| stable.revision.number)
+}
+
+fn made_a_task_set(sim: &Sim) -> bool {
+    sim.effects.iter().any(|effect| matches!(effect, Effect::CreateTaskSet { .. }))
+}
+
 fn wrote_weights(sim: &Sim) -> bool {
     sim.effects.iter().any(|effect| matches!(effect, Effect::SetWeights { .. }))
 }
@@ -40,10 +51,9 @@ fn wrote_weights(sim: &Sim) -> bool {
 #[test]
 fn a_retained_version_that_took_over_keeps_its_traffic_when_retention_ends_and_counts_as_stable() {
     let mut sim = retained_version_took_over();
-    let kept = sim.facts().retained.as_ref().expect("kept").version.clone();
     finish(&mut sim);
     assert_eq!(sim.region.production_weights(), EVERYTHING_TO_A);
-    assert_eq!(sim.durable.stable.as_ref(), Some(&kept));
+    assert_eq!(serving_revision(&sim), Some(1));
     assert_eq!(sim.durable.quarantined.len(), 1, "the lost version does not start again by itself");
     assert_eq!(sim.region.task_sets().len(), 1);
 }
@@ -56,6 +66,141 @@ fn the_fix_for_a_lost_version_is_released_over_the_retained_one_that_took_over()
     assert_eq!(sim.ended.last().map(|ended| ended.outcome), Some(Outcome::Succeeded));
     assert_eq!(sim.region.production_weights(), EVERYTHING_TO_B);
     assert_eq!(sim.region.task_sets().len(), 1);
+}
+
+#[test]
+fn a_version_that_crashes_again_and_again_does_not_get_its_traffic_back_by_a_fix_that_comes_while_it_runs() {
+    let mut sim = at(Phase::Retaining);
+    sim.hand = Some(without_tasks_in_b);
+    sim.last_next = None;
+    sim.run_until(|sim| sim.region.production_weights() == EVERYTHING_TO_A, 30);
+    sim.hand = None;
+    sim.ask(3);
+    sim.run_until(|sim| sim.facts().release.is_some(), 400);
+    let to_b = |effect: &Effect| matches!(effect, Effect::SetWeights { route, shares, .. } if route == "public" && shares.b > 0);
+    let after_the_first_release = sim.effects.iter().rposition(to_b).expect("version 2 was released");
+    let taken_over =
+        sim.effects.iter().rposition(|it| matches!(it, Effect::SetWeights { shares, .. } if shares.b == 0));
+    assert!(taken_over > Some(after_the_first_release), "nothing was given back to the version that crashes");
+    assert_eq!(serving_revision(&sim), Some(1));
+    finish(&mut sim);
+    assert_eq!(serving_revision(&sim), Some(3));
+    assert_eq!(sim.region.task_sets().len(), 1);
+}
+
+#[test]
+fn a_record_edited_back_to_the_version_that_took_over_is_answered_with_what_serves() {
+    for at_once in [false, true] {
+        let mut sim = if at_once { at(Phase::Retaining) } else { retained_version_took_over() };
+        if at_once {
+            sim.hand = Some(without_tasks_in_b);
+        }
+        sim.effects.clear();
+        let before = sim.ended.len();
+        sim.ask(1);
+        sim.run_until(|sim| sim.ended.len() > before, 20);
+        let last = sim.ended.last().expect("it was answered");
+        assert_eq!((last.outcome, last.reason.as_str()), (Outcome::Succeeded, "AlreadyServing"));
+        finish(&mut sim);
+        assert!(!made_a_task_set(&sim), "{:?}", sim.effects);
+        assert_eq!(
+            (serving_revision(&sim), sim.region.production_weights()),
+            (Some(1), EVERYTHING_TO_A.to_vec())
+        );
+    }
+}
+
+#[test]
+fn a_rollback_after_the_version_before_took_over_is_told_that_it_serves() {
+    let mut sim = retained_version_took_over();
+    sim.effects.clear();
+    let release = sim.last_release_id();
+    sim.command(Verb::Rollback, &release, None);
+    finish(&mut sim);
+    let answer = sim.durable.answers.last().expect("it was answered");
+    assert!(answer.done && answer.reason.contains("checkout:1 serves"), "{answer:?}");
+    assert!(!made_a_task_set(&sim), "{:?}", sim.effects);
+    assert_eq!(sim.region.production_weights(), EVERYTHING_TO_A);
+}
+
+#[test]
+fn a_rollback_asked_for_in_the_moment_in_which_the_version_is_lost_ends_with_the_one_before() {
+    let mut sim = at(Phase::Retaining);
+    sim.hand = Some(without_tasks_in_b);
+    let release = sim.last_release_id();
+    sim.command(Verb::Rollback, &release, None);
+    sim.effects.clear();
+    sim.last_next = None;
+    finish(&mut sim);
+    let last = sim.ended.last().expect("it was answered");
+    assert_eq!((last.outcome, last.reason.as_str()), (Outcome::Succeeded, "AlreadyServing"));
+    assert!(!made_a_task_set(&sim), "{:?}", sim.effects);
+    assert_eq!(serving_revision(&sim), Some(1));
+}
+
+thread_local! {
+    static LOOKS: Cell<u32> = const { Cell::new(0) };
+}
+
+fn once_without_tasks_in_b(seen: &mut Observed) {
+    if LOOKS.replace(LOOKS.get() + 1) == 0 {
+        without_tasks_in_b(seen);
+    }
+}
+
+#[test]
+fn one_look_without_a_task_of_what_serves_moves_nothing_also_when_a_write_is_to_be_repeated() {
+    for repeated in [false, true] {
+        let mut sim = at(Phase::Retaining);
+        sim.be_away(Span::from_secs(5));
+        if repeated {
+            let shares = Shares::giving(Group::B, Percent::FULL);
+            let effect = Effect::SetWeights { route: "public".to_owned(), shares, expect: None };
+            let open = Outstanding { effect: effect.clone(), unknown: true, looked: 0 };
+            sim.durable.outstanding.insert(effect.resource(), open);
+        }
+        LOOKS.set(0);
+        sim.hand = Some(once_without_tasks_in_b);
+        pass(&mut sim, 10);
+        assert!(LOOKS.get() > 1);
+        assert_eq!(sim.region.production_weights(), EVERYTHING_TO_B);
+        assert_eq!(sim.facts().stable.as_ref().map(|stable| stable.revision.number), Some(2));
+        assert!(sim.facts().retained.is_some());
+    }
+}
+
+/// Somebody scaled the service to 0 and up again, and the version kept warm has its tasks first.
+fn the_kept_one_starts_first() -> Sim {
+    let mut sim = at(Phase::Retaining);
+    sim.region.set_desired_count(sim.now, 0);
+    sim.last_next = None;
+    pass(&mut sim, 5);
+    sim.region.set_desired_count(sim.now, 4);
+    sim.hand = Some(without_tasks_in_b);
+    sim.effects.clear();
+    sim
+}
+
+#[test]
+fn a_service_that_was_scaled_to_zero_is_served_by_the_same_version_when_it_wakes() {
+    let mut sim = the_kept_one_starts_first();
+    // A request may come meanwhile; nothing starts before it is clear who serves.
+    sim.ask(3);
+    pass(&mut sim, 20);
+    assert_eq!(sim.effects, Vec::new());
+    assert!(sim.facts().retained.is_some());
+    sim.hand = None;
+    sim.run_until(|sim| sim.facts().release.is_some(), 400);
+    assert_eq!(serving_revision(&sim), Some(2));
+    assert_eq!(sim.region.production_weights(), EVERYTHING_TO_B);
+}
+
+#[test]
+fn a_version_that_does_not_start_again_after_a_while_is_lost_to_the_one_that_did() {
+    let mut sim = the_kept_one_starts_first();
+    sim.run_until(|sim| sim.region.production_weights() == EVERYTHING_TO_A, 600);
+    finish(&mut sim);
+    assert_eq!(serving_revision(&sim), Some(1));
 }
 
 #[test]
@@ -183,11 +328,19 @@ fn after_a_change_of_hands_a_version_kept_warm_leaves_no_sooner_than_a_late_writ
     assert!(sim.facts().cleanups[0].uncertain);
 }
 
-fn without_tasks_in_a(seen: &mut Observed) {
+fn without_tasks(seen: &mut Observed, group: Group) {
     let Seen::Known(service) = &mut seen.service else { return };
-    for set in service.task_sets.iter_mut().filter(|set| set.group == Some(Group::A)) {
+    for set in service.task_sets.iter_mut().filter(|set| set.group == Some(group)) {
         set.running = 0;
     }
+}
+
+fn without_tasks_in_a(seen: &mut Observed) {
+    without_tasks(seen, Group::A);
+}
+
+fn without_tasks_in_b(seen: &mut Observed) {
+    without_tasks(seen, Group::B);
 }
 
 /// Version 2 went back and is being removed; then version 1 loses its tasks for good, and somebody gives version 2 a share.

@@ -192,6 +192,9 @@ fn rollback(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String
             "a newer request waits to start: abort that one first".to_owned()
         });
     }
+    if let Some(serves) = took_over(&pass.facts) {
+        return Ok(format!("{serves} serves since the last release lost its tasks"));
+    }
     let Some(kept) = &pass.facts.retained else {
         return Err("no earlier version is kept any more: write a release of its revision".to_owned());
     };
@@ -212,6 +215,15 @@ fn rollback(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String
     } else {
         "returning to the retained version".to_owned()
     })
+}
+
+/// The version before the last release, when it took over because that one was lost.
+fn took_over(facts: &Facts) -> Option<&Revision> {
+    let last = facts.last.as_ref().filter(|last| last.outcome == Outcome::Succeeded)?;
+    let lost = facts.quarantined.iter().any(|entry| {
+        entry.release == last.release && last.identity.task_definition == entry.revision.to_string()
+    });
+    facts.stable.as_ref().map(|stable| &stable.revision).filter(|_| lost)
 }
 
 fn retry(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use super::pass::{Pass, remember, unread};
+use super::pass::{Pass, unread};
 use super::{Asked, Next, Wait, WaitingOn};
 use crate::model::effect::short;
-use crate::model::facts::{Cleanup, Halt, HaltReason, LatchCause, Quarantined, Version};
+use crate::model::facts::{Cleanup, Halt, HaltReason, Version};
 use crate::model::observed::{LoadBalancer, TaskSet, TaskSetStatus};
 use crate::model::{Effect, Need, Resource, Seen};
 use crate::records::{Group, Span};
@@ -76,7 +76,7 @@ pub(super) fn tend(pass: &mut Pass<'_>) -> Option<Next> {
     if let Some(job) = pass.facts.cleanups.first().cloned() {
         return Some(remove(pass, &job));
     }
-    give_up_claims(pass)
+    super::lost::hold(pass).or_else(|| give_up_claims(pass))
 }
 
 /// Nothing to do: the world is as it should be, or the previous version is kept warm.
@@ -157,44 +157,12 @@ fn end_retention(pass: &mut Pass<'_>) {
     let returning = pass.facts.pending.as_ref().is_some_and(|pending| pending.return_to_retained);
     let in_the_way = pass.facts.pending.is_some() && !returning;
     let service_deleted = matches!(pass.input.service, Asked::Absent);
-    if !(in_the_way || service_deleted || (kept.kept >= retention && !returning)) {
-        return;
+    let over = in_the_way || service_deleted || (kept.kept >= retention && !returning);
+    // It may be all there is.
+    if over && !super::lost::in_question(pass) {
+        pass.facts.retained = None;
+        pass.clean_up(&kept.version, kept.uncertain);
     }
-    let lost = pass.facts.stable.clone().filter(|stable| pass.known_gone(stable));
-    match lost {
-        // What was kept warm is all there is. It gets the traffic first (`repair`), and then counts as stable.
-        Some(lost) if !pass.known_gone(&kept.version) => {
-            if has_everything(pass, kept.version.group) {
-                pass.facts.retained = None;
-                pass.facts.stable = Some(kept.version);
-                quarantine_lost(pass, &lost);
-                pass.clean_up(&lost, kept.uncertain);
-            }
-        }
-        Some(_) | None => {
-            pass.facts.retained = None;
-            pass.clean_up(&kept.version, kept.uncertain);
-        }
-    }
-}
-
-/// The record asks for a version that was lost: it does not start again by itself, and status says why.
-fn quarantine_lost(pass: &mut Pass<'_>, lost: &Version) {
-    let Some(ended) = pass.facts.last.clone() else { return };
-    let entry = Quarantined {
-        revision: lost.revision.clone(),
-        release: ended.release,
-        request_id: ended.identity.request_id,
-        cause: LatchCause::CandidateLost,
-        at: pass.input.now,
-    };
-    remember(&mut pass.facts.quarantined, entry);
-}
-
-fn has_everything(pass: &Pass<'_>, group: Group) -> bool {
-    let target = Pass::all_to(group);
-    let stands = |route: &str| pass.live(route).is_some_and(|live| live.same_ratio(target));
-    pass.production().iter().all(|route| super::gone::is_gone(pass, route) || stands(route))
 }
 
 /// A deleted `ManagedService` keeps its claims until everything of it is gone. A request that has not started is

@@ -91,7 +91,7 @@ fn weights(pass: &mut Pass<'_>, route: &str, effect: &Effect) -> Option<Next> {
             shares
         }
         (None, Some(stable)) => {
-            let serves = super::repair::running_version(pass).map_or(stable.group, |version| version.group);
+            let serves = super::lost::running_version(pass).map_or(stable.group, |version| version.group);
             if pass.would_starve(route, serves) {
                 return None;
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::pass::Pass;
-use super::{Next, foreign};
+use super::{Next, foreign, lost};
 use crate::model::Resource;
 use crate::model::facts::{Drift, Halt, HaltReason, Trouble, Version};
 use crate::records::managed_service::IdleDrift;
@@ -26,10 +26,13 @@ pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
         return None;
     }
     if pass.release().is_some_and(|release| release.progress.exposed) {
-        return stable_lost(pass);
+        return lost::stable_lost(pass);
     }
     if fight_is_lost(pass) {
         return None;
+    }
+    if lost::in_doubt(pass) {
+        return Some(Next::Look(BTreeSet::new()));
     }
     let Some((route, target)) = find_outage(pass) else {
         pass.facts.drift.outage_reads = 0;
@@ -45,31 +48,12 @@ pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
 }
 
 /// A write that was just refused or lost is not repeated in the same breath.
-fn pause_after_refusal(pass: &mut Pass<'_>, route: &str) -> Option<Next> {
+pub(super) fn pause_after_refusal(pass: &mut Pass<'_>, route: &str) -> Option<Next> {
     let its_own = |trouble: &Trouble| trouble.resource == Resource::Route(route.to_owned());
     if !pass.facts.trouble.as_ref().is_some_and(its_own) {
         return None;
     }
     super::outstanding::pause(pass)
-}
-
-/// The share of a way back that is gone goes to the candidate that passed its gate and runs, burning or not: it answers
-/// some requests, an empty group none. `forward` brings it to its full scale.
-pub(super) fn stable_lost(pass: &mut Pass<'_>) -> Option<Next> {
-    if pass.facts.halted.is_some() {
-        return None;
-    }
-    let release = pass.release()?;
-    let (stable, candidate) = (release.stable.clone()?, release.candidate.version()?);
-    if !pass.stable_is_gone() || !release.progress.gate_passed || pass.known_gone(&candidate) {
-        return None;
-    }
-    if fight_is_lost(pass) {
-        return None;
-    }
-    let gives_away = |route: &String| pass.live(route).is_some_and(|live| live.of(stable.group) > 0);
-    let route = pass.production().into_iter().find(gives_away)?;
-    pause_after_refusal(pass, &route).or_else(|| Some(put_right(pass, &route, &candidate)))
 }
 
 /// The claims went with the record: what was ours may be another service's by now, also when the record is back. The
@@ -80,21 +64,13 @@ fn gave_up(pass: &Pass<'_>) -> bool {
 
 fn find_outage(pass: &Pass<'_>) -> Option<(String, Version)> {
     pass.service()?;
-    let target = running_version(pass)?;
+    let target = lost::running_version(pass)?;
     pass.production().into_iter().find_map(|route| {
         let live = pass.live(&route)?;
         let dead = target.group.other();
         let outage = live.of(dead) > 0 && !pass.has_running_set(dead) && !pass.route_outstanding(&route);
         outage.then(|| (route, target.clone()))
     })
-}
-
-/// The recorded version whose tasks can answer: the one that serves, else the one kept warm.
-pub(super) fn running_version(pass: &Pass<'_>) -> Option<Version> {
-    let stable = pass.facts.stable.iter();
-    let retained = pass.facts.retained.iter().map(|kept| &kept.version);
-    let runs = |version: &&Version| !pass.known_gone(version) && !pass.misplaced(version);
-    stable.chain(retained).find(runs).cloned()
 }
 
 /// Counts one more agreeing observation; whether there are enough. Then the count starts anew.
@@ -108,13 +84,13 @@ fn confirmed(reads: &mut u8) -> bool {
 }
 
 /// It counts when it is acknowledged (`settle`): a repair that AWS refuses is no fight, and is tried again.
-fn put_right(pass: &mut Pass<'_>, route: &str, target: &Version) -> Next {
+pub(super) fn put_right(pass: &mut Pass<'_>, route: &str, target: &Version) -> Next {
     pass.facts.drift.repairing = Some(route.to_owned());
     pass.set_weights(route, Pass::all_to(target.group), None, true)
 }
 
 /// Somebody moved the weights away again and again. They are on the healthy set now; a person must find out who.
-fn fight_is_lost(pass: &mut Pass<'_>) -> bool {
+pub(super) fn fight_is_lost(pass: &mut Pass<'_>) -> bool {
     if pass.facts.drift.repairs < REPAIRS {
         return false;
     }

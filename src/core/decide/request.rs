@@ -163,6 +163,16 @@ fn already_serving(pass: &mut Pass<'_>, identity: Identity, revision: &Revision)
     pass.end_request(identity, Outcome::Succeeded, "AlreadyServing", message);
 }
 
+/// This version has taken over: a request that waits to release it, or to go back to it, is answered.
+pub(super) fn answer_with(pass: &mut Pass<'_>, serves: &Revision) {
+    let Some(asked) = pass.facts.asked.clone() else { return };
+    let the_same = asked.task_definition.parse::<Revision>().is_ok_and(|revision| revision == *serves);
+    let meant = |pending: &Pending| pending.return_to_retained || the_same;
+    if pass.facts.pending.take_if(|pending| meant(pending)).is_some() {
+        already_serving(pass, asked, serves);
+    }
+}
+
 /// A request for the version that served, made while it served, needs a release of its own when that version is gone.
 pub(super) fn ask_anew(pass: &mut Pass<'_>, lost: &Version) {
     let asked = pass.facts.asked.as_ref().and_then(|asked| asked.task_definition.parse::<Revision>().ok());

@@ -4,7 +4,7 @@
 //! (`semantics` 4.2). One guard: if the recorded stable set is *known* to be unable to answer, weights stay.
 
 use super::pass::{Pass, remember};
-use super::{Next, WaitingOn, gone};
+use super::{Next, WaitingOn, gone, lost};
 use crate::model::Resource;
 use crate::model::facts::{
     Cleanup, Halt, HaltReason, Latch, LatchCause, Quarantined, Release, ReleaseKind, Stage, Version,
@@ -77,7 +77,7 @@ fn open_routes(pass: &Pass<'_>, stable: &Version, exposed: bool) -> Vec<Open> {
 
 fn write_back(pass: &mut Pass<'_>, stable: &Version, latch: &Latch, open: &[Open]) -> Next {
     if open.iter().any(|route| route.write) && pass.known_gone(stable) {
-        return without_target(pass, stable, latch);
+        return lost::without_target(pass, stable, latch);
     }
     // Routes that were tried less come first, so that one that refuses never stops the others.
     let tried = |route: &Open| latch.tried.get(&route.route).copied().unwrap_or(0);
@@ -95,46 +95,6 @@ fn write_back(pass: &mut Pass<'_>, stable: &Version, latch: &Latch, open: &[Open
         *latch.tried.entry(next.route.clone()).or_default() += 1;
     }
     pass.set_weights(&next.route, Pass::all_to(stable.group), None, true)
-}
-
-/// The way back has no running task. It may come back, and then traffic does; until then the candidate has what an empty
-/// group would have. A newer request is not made to wait for it.
-fn without_target(pass: &mut Pass<'_>, stable: &Version, latch: &Latch) -> Next {
-    if let Some(next) = super::repair::stable_lost(pass) {
-        return next;
-    }
-    if pass.stable_is_gone() {
-        super::request::ask_anew(pass, stable);
-    }
-    let candidate = pass.release().and_then(|release| release.candidate.version());
-    let runs = candidate.filter(|candidate| !pass.known_gone(candidate));
-    // The latch is durable before anything follows from it.
-    let latched_before = pass.input.facts.release.as_ref().is_some_and(|release| release.latch.is_some());
-    if let Some(candidate) = runs
-        && latched_before
-        && pass.facts.pending.is_some()
-        && pass.stable_is_gone()
-    {
-        return replace_lost(pass, stable, candidate, latch);
-    }
-    let no_target = || Halt {
-        reason: HaltReason::NoRollbackTarget,
-        detail: format!("stable {} has no running task; weights stay where they are", stable.revision),
-    };
-    Next::Halted(pass.facts.halted.clone().unwrap_or_else(no_target))
-}
-
-/// Nothing better exists than the candidate: it counts as stable for the request that waits.
-fn replace_lost(pass: &mut Pass<'_>, stable: &Version, candidate: Version, latch: &Latch) -> Next {
-    let message = format!("{}; {} is gone, so it is left in place", latch.detail, stable.revision);
-    let Some(release) = pass.end_release(Outcome::Failed, "NoRollbackTarget", message) else {
-        return Next::Again;
-    };
-    quarantine(pass, &release, latch);
-    pass.clean_up(stable, release.uncertain);
-    pass.facts.stable = Some(candidate);
-    pass.facts.retained = None;
-    Next::Again
 }
 
 /// A route that was just refused is given a pause, unless another one has not had its turn.
@@ -215,7 +175,7 @@ fn leave(pass: &mut Pass<'_>, release: &Release) {
     }
 }
 
-fn quarantine(pass: &mut Pass<'_>, release: &Release, latch: &Latch) {
+pub(super) fn quarantine(pass: &mut Pass<'_>, release: &Release, latch: &Latch) {
     let verdict = match latch.cause {
         LatchCause::Alarm
         | LatchCause::MovedByHand

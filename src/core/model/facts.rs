@@ -83,6 +83,8 @@ pub struct Facts {
     pub alarm_marks: BTreeMap<String, Timestamp>,
     /// Repairs of weights that somebody else moved.
     pub drift: Drift,
+    /// How surely the version that serves is lost, while nothing is released and another one is kept warm.
+    pub lost: Lost,
     /// A state that only a person may end.
     pub halted: Option<Halt>,
     /// How the last release ended.
@@ -99,6 +101,17 @@ pub struct Absent {
     pub reads: u8,
     /// Time watched since the first of them.
     pub watched: Span,
+}
+
+/// How surely the version that serves is lost to the one that is kept warm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Lost {
+    /// Consecutive observations in which it has no running task and the other one has.
+    pub reads: u8,
+    /// Time watched since neither had one, or desiredCount was 0: the other one being up first says nothing then. None:
+    /// it has run since.
+    pub restarting: Option<Span>,
 }
 
 /// What makes a request a request (`semantics` 1.5): metadata never counts.
@@ -403,6 +416,8 @@ impl Facts {
         still.drift.window = Span::ZERO;
         still.drift.outage_reads = 0;
         still.drift.idle_reads = 0;
+        still.lost.reads = 0;
+        still.lost.restarting = still.lost.restarting.map(|_| Span::ZERO);
         still
     }
 

@@ -64,6 +64,7 @@ pub fn normalise(facts: &mut Facts, plan: &Plan, possible: Possible) {
     if let Some(retained) = &mut facts.retained {
         retained.kept = retained.kept.min(spec.retention);
     }
+    facts.lost.restarting = facts.lost.restarting.map(|since| since.min(deadlines.capacity));
     for cleanup in &mut facts.cleanups {
         cleanup.quiet = cleanup.quiet.min(plan.quiet(true));
         cleanup.elapsed =
