@@ -138,6 +138,20 @@ fn a_rollback_asked_for_in_the_moment_in_which_the_version_is_lost_ends_with_the
     assert_eq!(serving_revision(&sim), Some(1));
 }
 
+#[test]
+fn what_a_person_set_before_a_release_is_not_held_against_it() {
+    let mut sim = at(Phase::Retaining);
+    let (serving, kept) =
+        (stable(&sim), sim.facts().retained.as_ref().expect("kept").version.task_set.clone());
+    sim.move_by_hand(100, 0);
+    lose(&mut sim, &serving, &kept);
+    sim.ask(3);
+    finish(&mut sim);
+    let last = sim.ended.last().expect("it has ended");
+    assert_eq!((last.outcome, last.reason.as_str()), (Outcome::Succeeded, "Baked"));
+    assert_eq!(serving_revision(&sim), Some(3));
+}
+
 thread_local! {
     static LOOKS: Cell<u32> = const { Cell::new(0) };
 }

@@ -224,10 +224,14 @@ fn begin(
     let names: BTreeSet<&String> = plan.spec.alarms.iter().map(|alarm| &alarm.name).collect();
     pass.facts.alarm_marks.retain(|name, _| names.contains(name));
     keep_own_writes(&mut pass.facts, &plan);
+    // A release goes by the weights that it found: what was written before and does not show any more, somebody has
+    // written over since.
+    pass.facts
+        .acknowledged
+        .retain(|name, write| ground.weights.get(name).is_some_and(|found| found.same_ratio(write.shares)));
     if kind == ReleaseKind::First {
-        // Nothing serves: weights lie where they lie, whatever was written for a version that is gone.
+        // Nothing serves: weights lie where they lie.
         pass.facts.stable = None;
-        pass.facts.acknowledged.clear();
     }
     pass.facts.release = Some(Release {
         id,
