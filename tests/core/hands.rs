@@ -5,12 +5,15 @@
 //! `lost_versions.rs` those of a version that is gone, `gone_routes.rs` those of a deleted rule; `refusals.rs` what a
 //! request meets afterwards.
 
-use pointsman_core::decide::Next;
+use std::collections::{BTreeMap, BTreeSet};
+
 use pointsman_core::decide::response::{Class, Phase, Work};
-use pointsman_core::model::facts::HaltReason;
+use pointsman_core::decide::{Input, Limits, Next, decide, settle};
+use pointsman_core::model::effect::Shares;
+use pointsman_core::model::facts::{Facts, HaltReason};
 use pointsman_core::model::observed::{Service, ServiceStatus, TaskSetStatus, Weights};
-use pointsman_core::model::{Effect, Mutation, Observed, RefusalClass, Seen};
-use pointsman_core::records::managed_service::IdleDrift;
+use pointsman_core::model::{Acknowledgement, Answer, Effect, Mutation, Observed, RefusalClass, Seen};
+use pointsman_core::records::managed_service::{IdleDrift, Route};
 use pointsman_core::records::status::Outcome;
 use pointsman_core::records::strategy::{Scale, StepSpec, Strategy};
 use pointsman_core::records::{Group, Percent, Span};
@@ -108,6 +111,69 @@ fn weight_moved_while_the_previous_version_is_retained_is_left_or_put_back_as_th
         finish(&mut sim);
         assert_eq!(sim.region.production_weights()[0].1, 0);
     }
+}
+
+/// Seven production routes, twice moved onto the empty group; what is written shows at once.
+#[test]
+fn an_incident_that_moves_many_routes_is_put_right_on_all_of_them_and_counts_once() {
+    let mut sim = at(Phase::Idle);
+    sim.be_away(Span::from_secs(5));
+    let mut facts = sim.durable.clone();
+    let plan = facts.plan.as_mut().expect("pinned");
+    let route = plan.spec.routes.production.remove(0);
+    let names: Vec<String> = (0..7).map(|number| format!("r{number}")).collect();
+    plan.spec.routes.production =
+        names.iter().map(|name| Route { name: name.clone(), ..route.clone() }).collect();
+    let observed = sim.region.observe(sim.now, Some(&plan.clone()), &BTreeSet::new());
+    let (empty, full) = (Shares { a: 0, b: 100 }, Shares { a: 100, b: 0 });
+    let mut shown: BTreeMap<String, Shares> = names.iter().map(|name| (name.clone(), empty)).collect();
+    let mut writes = 0;
+    for incident in 1..=2 {
+        shown.values_mut().for_each(|it| *it = empty);
+        for _ in 0..60 {
+            let (next, after) = decide_once(&sim, &facts, &observed, &shown);
+            facts = after;
+            assert_eq!(facts.halted, None);
+            let Next::Act(action) = next else { continue };
+            if let Effect::SetWeights { route, shares, .. } = &action.effect {
+                shown.insert(route.clone(), *shares);
+                writes += 1;
+            }
+            let done = Answer::Acknowledged(Acknowledgement::Done);
+            facts = settle(&facts, &action.effect, &done, sim.epoch);
+        }
+        assert!(shown.values().all(|it| it.same_ratio(full)), "{shown:?}");
+        assert_eq!((writes, facts.drift.repairs), (7 * incident, incident));
+    }
+}
+
+/// One decision over these facts, with the production routes showing this.
+fn decide_once(
+    sim: &Sim,
+    facts: &Facts,
+    observed: &Observed,
+    shown: &BTreeMap<String, Shares>,
+) -> (Next, Facts) {
+    let pairs = shown.iter().map(|(name, shares)| (name.clone(), Seen::Known(Weights::Pair(*shares))));
+    let observed = Observed { routes: pairs.collect(), ..observed.clone() };
+    let limits =
+        Limits { installation: "test".to_owned(), poll: Span::from_secs(2), idle_poll: Span::from_secs(60) };
+    let input = Input {
+        key: &"payments/checkout".parse().expect("a key"),
+        now: sim.now,
+        watched: Span::from_secs(2),
+        epoch: sim.epoch,
+        limits: &limits,
+        service: &sim.service,
+        desired: &sim.desired,
+        commands: &[],
+        observed: &observed,
+        facts,
+        fresh_uid: "uid",
+        claim_denied: None,
+    };
+    let decision = decide(&input);
+    (decision.next, decision.facts)
 }
 
 // --- routes

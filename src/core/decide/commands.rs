@@ -219,11 +219,11 @@ fn rollback(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String
 
 /// The version before the last release, when it took over because that one was lost.
 fn took_over(facts: &Facts) -> Option<&Revision> {
-    let last = facts.last.as_ref().filter(|last| last.outcome == Outcome::Succeeded)?;
-    let lost = facts.quarantined.iter().any(|entry| {
-        entry.release == last.release && last.identity.task_definition == entry.revision.to_string()
-    });
-    facts.stable.as_ref().map(|stable| &stable.revision).filter(|_| lost)
+    let ended = facts.last.as_ref().filter(|last| last.outcome == Outcome::Succeeded)?;
+    let brought = ended.identity.task_definition.parse::<Revision>().ok()?;
+    let was_lost =
+        facts.quarantined.iter().any(|entry| entry.release == ended.release && entry.revision == brought);
+    facts.stable.as_ref().map(|stable| &stable.revision).filter(|_| was_lost)
 }
 
 fn retry(pass: &mut Pass<'_>, command: &CommandSpec) -> Result<String, String> {

@@ -147,11 +147,14 @@ pub(super) fn stable_lost(pass: &mut Pass<'_>) -> Option<Next> {
     if !pass.stable_is_gone() || !release.progress.gate_passed || pass.known_gone(&candidate) {
         return None;
     }
-    if repair::fight_is_lost(pass) {
+    let gives_away = |route: &String| pass.live(route).is_some_and(|live| live.of(stable.group) > 0);
+    let Some(route) = pass.production().into_iter().find(gives_away) else {
+        repair::end_incident(pass);
+        return None;
+    };
+    if repair::fight_is_lost(pass, &route) {
         return None;
     }
-    let gives_away = |route: &String| pass.live(route).is_some_and(|live| live.of(stable.group) > 0);
-    let route = pass.production().into_iter().find(gives_away)?;
     repair::pause_after_refusal(pass, &route).or_else(|| Some(repair::put_right(pass, &route, &candidate)))
 }
 

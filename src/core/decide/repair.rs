@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use super::pass::Pass;
 use super::{Next, foreign, lost};
-use crate::model::Resource;
 use crate::model::facts::{Drift, Halt, HaltReason, Trouble, Version};
+use crate::model::{Resource, Seen};
 use crate::records::managed_service::IdleDrift;
 use crate::records::{Group, Span};
 
-/// Repairs within [`WINDOW`] before the daemon stops fighting and calls a person.
+/// Incidents that are put right within [`WINDOW`] before the daemon stops fighting and calls a person.
 pub(super) const REPAIRS: u32 = 6;
 /// See [`REPAIRS`].
 pub(super) const WINDOW: Span = Span::from_mins(60);
@@ -28,16 +28,17 @@ pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
     if pass.release().is_some_and(|release| release.progress.exposed) {
         return lost::stable_lost(pass);
     }
-    if fight_is_lost(pass) {
-        return None;
-    }
     if lost::in_doubt(pass) {
         return Some(Next::Look(BTreeSet::new()));
     }
     let Some((route, target)) = find_outage(pass) else {
         pass.facts.drift.outage_reads = 0;
+        end_incident(pass);
         return None;
     };
+    if fight_is_lost(pass, &route) {
+        return None;
+    }
     if let Some(pause) = pause_after_refusal(pass, &route) {
         return Some(pause);
     }
@@ -89,11 +90,40 @@ pub(super) fn put_right(pass: &mut Pass<'_>, route: &str, target: &Version) -> N
     pass.set_weights(route, Pass::all_to(target.group), None, true)
 }
 
-/// Somebody moved the weights away again and again. They are on the healthy set now; a person must find out who.
-pub(super) fn fight_is_lost(pass: &mut Pass<'_>) -> bool {
-    if pass.facts.drift.repairs < REPAIRS {
-        return false;
+/// Nothing more is to be put right. What comes next is another incident; after too many of them the weights are on the
+/// healthy set, and a person must find out who moves them.
+pub(super) fn end_incident(pass: &mut Pass<'_>) {
+    let routes = pass.production();
+    let unread = |route: &String| {
+        pass.route_outstanding(route)
+            || !matches!(pass.input.observed.routes.get(route), Some(Seen::Known(_)))
+    };
+    if pass.service().is_none() || routes.iter().any(unread) {
+        return;
     }
+    let all_on = |group| {
+        let all = Pass::all_to(group);
+        routes.iter().all(|route| pass.live(route).is_some_and(|live| live.same_ratio(all)))
+    };
+    if all_on(Group::A) || all_on(Group::B) {
+        pass.facts.drift.routes.clear();
+    }
+    if pass.facts.drift.repairs >= REPAIRS {
+        give_up(pass);
+    }
+}
+
+/// Whether to put this route right would be one incident too many; the last one that is not is brought to its end.
+pub(super) fn fight_is_lost(pass: &mut Pass<'_>, route: &str) -> bool {
+    let drift = &pass.facts.drift;
+    let one_too_many = drift.repairs >= REPAIRS && (drift.routes.is_empty() || drift.routes.contains(route));
+    if one_too_many {
+        give_up(pass);
+    }
+    one_too_many
+}
+
+fn give_up(pass: &mut Pass<'_>) {
     let shown: Vec<String> = pass
         .production()
         .into_iter()
@@ -108,7 +138,6 @@ pub(super) fn fight_is_lost(pass: &mut Pass<'_>) -> bool {
     });
     // Whoever ends the halt gets the full number again.
     pass.facts.drift = Drift::default();
-    true
 }
 
 /// Other drift while nothing is being released: a late write of our own is put back, anybody else's weights as the

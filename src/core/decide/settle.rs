@@ -2,7 +2,7 @@
 
 use super::pass::cut;
 use super::response::{Class, leaves_doubt};
-use crate::model::facts::{Acknowledged, Trouble};
+use crate::model::facts::{Acknowledged, Drift, Trouble};
 use crate::model::{Acknowledgement, Answer, Effect, Facts, RefusalClass, Resource};
 
 /// The facts after an announced effect was answered.
@@ -72,7 +72,7 @@ fn acknowledged(facts: &mut Facts, effect: &Effect, acknowledgement: &Acknowledg
             facts.late.retain(|write| write.route != *route || !write.landed);
             if facts.drift.repairing.as_ref() == Some(route) {
                 facts.drift.repairing = None;
-                facts.drift.repairs = facts.drift.repairs.saturating_add(1);
+                repaired(&mut facts.drift, route);
             }
         }
         Effect::CreateTaskSet { external_id, .. } => {
@@ -89,6 +89,17 @@ fn acknowledged(facts: &mut Facts, effect: &Effect, acknowledgement: &Acknowledg
         }
         Effect::ScaleTaskSet { .. } | Effect::SetPrimary { .. } => {}
     }
+}
+
+/// An incident puts each route right once, and counts once.
+fn repaired(drift: &mut Drift, route: &str) {
+    if drift.routes.contains(route) {
+        drift.routes.clear();
+    }
+    if drift.routes.is_empty() {
+        drift.repairs = drift.repairs.saturating_add(1);
+    }
+    drift.routes.insert(route.to_owned());
 }
 
 /// A task set of ours is there: the candidate's, or one whose creation was given up in the meantime.

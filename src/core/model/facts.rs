@@ -311,12 +311,14 @@ pub struct CommandAnswer {
     pub at: Timestamp,
 }
 
-/// Repairs within the present hour.
+/// Repairs within the present hour. One incident may take several writes, one for each route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Drift {
-    /// How many were acknowledged.
+    /// How many incidents were put right, or begun to be: by an acknowledged write.
     pub repairs: u32,
+    /// The routes that were put right in the last of them. One that has to be once more is another incident.
+    pub routes: BTreeSet<String>,
     /// The route whose repair was asked for and is not acknowledged yet.
     pub repairing: Option<String>,
     /// Time watched since the first of them.

@@ -205,11 +205,13 @@ pub(in crate::store) fn full(size: &Longest) -> Facts {
         alarm_marks: plan.spec.alarms.iter().map(|alarm| (alarm.name.clone(), at(5))).collect(),
         drift: Drift {
             repairs: 6,
+            routes: routes.iter().cloned().collect(),
             repairing: Some("public".to_owned()),
             window: Span::from_mins(59),
             outage_reads: 1,
             idle_reads: 1,
         },
+        lost: Lost { reads: u8::MAX, restarting: Some(Span::from_mins(15)) },
         halted: Some(Halt { reason: HaltReason::DriftFight, detail: "d".repeat(512) }),
         follows: true,
         absent: routes
