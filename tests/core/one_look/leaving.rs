@@ -450,7 +450,7 @@ fn a_version_that_nobody_remembers_is_left_alone_only_where_it_is_primary_and_ha
 }
 
 #[test]
-fn a_version_kept_warm_takes_the_place_of_one_that_is_lost_once_it_has_all_traffic() {
+fn a_version_kept_warm_takes_the_place_of_one_that_is_lost_once_it_was_given_the_traffic() {
     /// Version 1 lost its tasks, and the time of version 2, which is kept, is over.
     fn lost() -> Look {
         let mut look = keeping();
@@ -468,7 +468,9 @@ fn a_version_kept_warm_takes_the_place_of_one_that_is_lost_once_it_has_all_traff
     };
     assert_eq!(serves(|_| {}), (Some(2), false));
     let unreadable = serves(|it| drop(it.observed.routes.insert("public".to_owned(), unread())));
-    assert_eq!(unreadable, (Some(1), true), "whether it has all traffic is not known");
+    assert_eq!(unreadable, (Some(2), false), "an acknowledged write of ours gave it the traffic");
+    let not_written = serves(|it| it.wrote("public", all_to(Group::A)));
+    assert_eq!(not_written, (Some(1), true), "one look may be stale");
     assert_eq!(serves(|it| it.candidate().running = 0), (Some(1), false), "it is lost too");
 }
 

@@ -32,6 +32,16 @@ fn outage() -> Look {
     look
 }
 
+/// What serves has no task, and what is kept warm has.
+fn kept_beside_a_lost_one() -> Look {
+    let mut look = outage();
+    look.stable().running = 0;
+    look.sets().push(set(SET_B, ID_B, Group::B));
+    let version = version(SET_B, ID_B, Group::B, 2);
+    look.facts.retained = Some(Retained { version, kept: Span::ZERO, uncertain: false, release: None });
+    look
+}
+
 #[test]
 fn weight_on_a_group_that_cannot_answer_is_put_right_in_the_second_look() {
     ask(&[
@@ -69,16 +79,11 @@ fn weight_on_a_group_that_cannot_answer_is_put_right_in_the_second_look() {
         ),
         ("the service cannot be read", outage, |it| it.observed.service = unread(), "settled"),
         ("nothing that is recorded answers", outage, |it| it.stable().running = 0, "settled"),
+        ("what serves has no task, and what is kept warm has", kept_beside_a_lost_one, |_| {}, "look"),
         (
-            "what serves has no task, and what is kept warm has",
-            outage,
-            |it| {
-                it.stable().running = 0;
-                it.sets().push(set(SET_B, ID_B, Group::B));
-                let version = version(SET_B, ID_B, Group::B, 2);
-                it.facts.retained =
-                    Some(Retained { version, kept: Span::ZERO, uncertain: false, release: None });
-            },
+            "what serves had no task in the look before either",
+            kept_beside_a_lost_one,
+            |it| it.facts.lost.reads = 1,
             TO_B,
         ),
         ("it was put right five times within the hour", outage, |it| it.facts.drift.repairs = 5, TO_A),
