@@ -165,11 +165,12 @@ fn already_serving(pass: &mut Pass<'_>, identity: Identity, revision: &Revision)
 
 /// This version has taken over: a request that waits to release it, or to go back to it, is answered.
 pub(super) fn answer_with(pass: &mut Pass<'_>, serves: &Revision) {
-    let Some(asked) = pass.facts.asked.clone() else { return };
-    let the_same = asked.task_definition.parse::<Revision>().is_ok_and(|revision| revision == *serves);
-    let meant = |pending: &Pending| pending.return_to_retained || the_same;
-    if pass.facts.pending.take_if(|pending| meant(pending)).is_some() {
-        already_serving(pass, asked, serves);
+    let Some(pending) = pass.facts.pending.clone() else { return };
+    let Some(identity) = pass.identity_of(Some(&pending)) else { return };
+    let the_same = identity.task_definition.parse::<Revision>().is_ok_and(|revision| revision == *serves);
+    if the_same || pending.return_to_retained {
+        pass.facts.pending = None;
+        already_serving(pass, identity, serves);
     }
 }
 
