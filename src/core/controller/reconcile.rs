@@ -174,7 +174,7 @@ impl Reconciler {
         };
         let records = Records::read(&self.core, key, wishes, self.clock.now())?;
         if slot.panics >= PANICS && memory.facts.halted.is_none() {
-            self.halt_for_panics(key, slot, &mut memory, permit).await?;
+            Box::pin(self.halt_for_panics(key, slot, &mut memory, permit)).await?;
         }
         let pinned = (self.core.plan_to_observe)(&memory.facts, &records.service);
         let mut wanted = std::mem::take(&mut memory.needs);
