@@ -129,7 +129,9 @@ fn an_incident_that_moves_many_routes_is_put_right_on_all_of_them_and_counts_onc
     let mut shown: BTreeMap<String, Shares> = names.iter().map(|name| (name.clone(), empty)).collect();
     let mut writes = 0;
     for incident in 1..=2 {
-        shown.values_mut().for_each(|it| *it = empty);
+        for it in shown.values_mut() {
+            *it = empty;
+        }
         for _ in 0..60 {
             let (next, after) = decide_once(&sim, &facts, &observed, &shown);
             facts = after;
