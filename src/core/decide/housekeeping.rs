@@ -283,6 +283,10 @@ fn barrier(pass: &mut Pass<'_>, job: &Cleanup) -> Option<Next> {
             let on = unread(&format!("route {route}"), pass.input.observed.routes.get(&route));
             return Some(wait(pass, job, on, None));
         }
+        if let Some(serves) = pass.facts.stable.as_ref().filter(|stable| stable.group == job.group) {
+            let owner = format!("{route}, and {} serves from group {} too", serves.revision, job.group);
+            return Some(wait(pass, job, WaitingOn::GroupAtZero { owner }, None));
+        }
         if pass.production().contains(&route) && pass.would_starve(&route, job.group.other()) {
             reset_quiet(pass);
             let owner =

@@ -475,6 +475,17 @@ fn a_version_kept_warm_takes_the_place_of_one_that_is_lost_once_it_was_given_the
 }
 
 #[test]
+fn a_set_that_nobody_remembers_takes_no_traffic_from_the_version_that_serves_from_the_same_group() {
+    fn twin() -> Look {
+        let mut look = keeping();
+        kept(&mut look, Span::from_mins(30));
+        look.sets().push(scene::set("task-set/c", "pm1/test/u/9.1", Group::A));
+        look
+    }
+    ask(&[("the other group runs", twin, |_| {}, "wait for GroupAtZero")]);
+}
+
+#[test]
 fn each_set_that_nobody_remembers_is_put_up_for_removal_once() {
     let mut look = removing();
     look.facts.cleanups.clear();
