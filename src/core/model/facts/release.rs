@@ -112,14 +112,10 @@ pub struct Progress {
     pub settled: Span,
     /// Time baked, with evidence.
     pub baked: Span,
-    /// All steps are done.
-    pub steps_done: bool,
     /// The candidate ever had, or may have had, production weight.
     pub exposed: bool,
     /// Time watched since then.
     pub exposed_for: Span,
-    /// PRIMARY could not be moved within its deadline.
-    pub primary_given_up: bool,
     /// The stage whose deadline is running, and for how long.
     pub stage: Stage,
     /// See `stage`.
