@@ -1,6 +1,6 @@
 """Judges the calls of a run once more, from the logs that `--keep` or a failure kept.
 
-    python tests/chaos/again.py /tmp/pointsman-chaos-…
+    python tests/chaos/again.py DIR
 """
 
 from __future__ import annotations

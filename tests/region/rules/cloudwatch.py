@@ -26,10 +26,14 @@ class Metric:
         self._aws, self.name = aws, aws.name("m")
         self.of = {"Namespace": "Region", "MetricName": self.name}
 
-    def feed(self, pattern: Iterable[Optional[float]], first: int, length: float = 60) -> None:
-        """One datum in the middle of each period, the first one so many periods from now."""
+    def feed(
+        self, pattern: Iterable[Optional[float]], first: int, length: float = 60, now: Optional[float] = None
+    ) -> None:
+        """One datum in the middle of each period, the first one so many periods from now. Two calls whose data belong
+        together need one `now`: a period is short here, and may end between them.
+        """
         real = self._aws.seconds(length)
-        start = math.floor(time.time() / real) * real
+        start = math.floor((time.time() if now is None else now) / real) * real
         data = []
         for index, value in enumerate(pattern):
             if value is not None:
@@ -560,8 +564,9 @@ def _data(aws: Aws, queries: list, **given: Any) -> dict[str, dict]:
 )
 def _(aws: Aws) -> None:
     metric = Metric(aws)
-    metric.feed([1, 2, 3], first=-5)
-    metric.feed([10, 20, 30], first=-5)
+    now = time.time()
+    metric.feed([1, 2, 3], first=-5, now=now)
+    metric.feed([10, 20, 30], first=-5, now=now)
     until("they are there", lambda: _data(aws, [_query(metric, "Sum")])["m"]["Values"] == [33, 22, 11])
     same(_data(aws, [_query(metric, "Sum")], ScanBy="TimestampAscending")["m"]["Values"], [11, 22, 33])
     for statistic, wanted in (("Average", [16.5, 11, 5.5]), ("Maximum", [30, 20, 10]), ("SampleCount", [2, 2, 2])):
@@ -591,8 +596,9 @@ def _(aws: Aws) -> None:
 )
 def _(aws: Aws) -> None:
     errors, all_of_them = Metric(aws), Metric(aws)
-    errors.feed([1, 2], first=-4)
-    all_of_them.feed([10, 10], first=-4)
+    now = time.time()
+    errors.feed([1, 2], first=-4, now=now)
+    all_of_them.feed([10, 10], first=-4, now=now)
     queries = [
         {**_query(errors, "Sum", "e"), "ReturnData": False},
         {**_query(all_of_them, "Sum", "a"), "ReturnData": False},
@@ -680,8 +686,9 @@ def _(aws: Aws) -> None:
 )
 def _(aws: Aws) -> None:
     errors, all_of_them = Metric(aws), Metric(aws)
-    errors.feed([9] * 10, first=-2)
-    all_of_them.feed([100] * 10, first=-2)
+    now = time.time()
+    errors.feed([9] * 10, first=-2, now=now)
+    all_of_them.feed([100] * 10, first=-2, now=now)
     metrics = [
         {**_query(errors, "Sum", "e"), "ReturnData": False},
         {**_query(all_of_them, "Sum", "a"), "ReturnData": False},
