@@ -10,6 +10,11 @@ mod lease;
 mod model;
 mod search;
 
+// The harness copies small things all the time: with this allocator it takes two thirds of the time that it takes with
+// the platform's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Model checking and fault injection of the shipped code.
 #[derive(Debug, Parser)]
 struct Args {
