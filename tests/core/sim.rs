@@ -2,6 +2,7 @@
 //! order of writes that the reconcile loop keeps, in virtual time, with faults at every seam.
 
 pub mod region;
+pub mod seen;
 pub mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};

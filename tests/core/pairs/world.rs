@@ -5,17 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use pointsman_core::model::observed::{
-    Alarm, AlarmState, Extra, ForwardAction, LoadBalancer, Observed, Preflight, Service, ServiceStatus,
-    Targets, TaskDefinition, TaskSet, TaskSetStatus, Weights,
+    Alarm, AlarmState, Extra, LoadBalancer, Observed, Preflight, Service, Weights,
 };
 use pointsman_core::model::{Acknowledgement, Answer, Effect, Need, Plan, Revision, Seen, Shares};
 use pointsman_core::records::managed_service::{ManagedServiceSpec, Route};
-use pointsman_core::records::{Group, Percent, Span};
+use pointsman_core::records::{Group, Span};
 use pointsman_core::world::{ApiError, Region, Runtime, Tuning, ecs, elb};
 use serde_json::json;
 
-use crate::sim::GROUPS;
-use crate::sim::region::{answered, group_arn, shares_of, sticky_of, tuples};
+use crate::sim::seen::{self, Arns, GROUPS, answered, shares_of, tuples};
 
 const CLUSTER: &str = "prod";
 
@@ -158,16 +156,8 @@ impl World {
     }
 
     fn service(&mut self, now: Timestamp, spec: &ManagedServiceSpec) -> Service {
-        let names = [name_of(spec.ecs.service.as_str()).to_owned()];
-        let (found, _) = self.region.describe_services(now, CLUSTER, &names).expect("describes");
-        let found = found.into_iter().next().expect("it is there");
-        let sets = found.task_sets.unwrap_or_default();
-        Service {
-            status: ServiceStatus::Active,
-            external: true,
-            desired_count: found.desired_count,
-            task_sets: sets.iter().map(|set| seen_set(spec, set)).collect(),
-        }
+        let name = name_of(spec.ecs.service.as_str());
+        seen::service(&mut self.region, now, CLUSTER, name, &arns(spec))
     }
 
     fn read(&mut self, now: Timestamp, spec: &ManagedServiceSpec, need: &Need, extra: &mut Extra) {
@@ -177,7 +167,8 @@ impl World {
                 extra.preflight = Some(Seen::Known(read));
             }
             Need::Targets(group) => {
-                extra.targets.insert(*group, Seen::Known(self.targets(now, spec, *group)));
+                let read = seen::targets(&mut self.region, now, spec.target_groups.of(*group).as_str());
+                extra.targets.insert(*group, Seen::Known(read));
             }
             Need::LoadBalancer => extra.load_balancer = Some(Seen::Known(self.load_balancer(now))),
             Need::AlarmHistory(name, _) => {
@@ -190,45 +181,12 @@ impl World {
     }
 
     fn preflight(&mut self, now: Timestamp, spec: &ManagedServiceSpec, revision: &Revision) -> Preflight {
-        let found = self.region.describe_task_definition(now, &revision.to_string()).ok();
-        let task_definition = found.map(|found| TaskDefinition {
-            active: found.status == "ACTIVE",
-            awsvpc: true,
-            containers: BTreeMap::from([("web".to_owned(), BTreeSet::from([8080]))]),
-        });
-        let targets = GROUPS.into_iter().map(|group| (group, self.targets(now, spec, group))).collect();
-        Preflight { task_definition, load_balancer: self.load_balancer(now), targets }
-    }
-
-    fn targets(&mut self, now: Timestamp, spec: &ManagedServiceSpec, group: Group) -> Targets {
-        let arn = spec.target_groups.of(group).as_str();
-        let mut counted = Targets::default();
-        for target in self.region.describe_target_health(now, arn).expect("describes") {
-            match target.target_health.state.as_str() {
-                "healthy" => counted.healthy += 1,
-                "initial" => counted.initial += 1,
-                "draining" => counted.draining += 1,
-                "unused" => counted.unused += 1,
-                _ => counted.unhealthy += 1,
-            }
-        }
-        counted
+        let load_balancer = self.load_balancer(now);
+        seen::preflight(&mut self.region, now, revision, &arns(spec), load_balancer)
     }
 
     fn load_balancer(&mut self, now: Timestamp) -> LoadBalancer {
-        let rules = self.region.describe_rules(now, Some(&self.listener), &[]).expect("describes");
-        let load_balancer = self.load_balancer.clone();
-        let action = |rule: &elb::Rule| ForwardAction {
-            owner: rule.rule_arn.clone(),
-            load_balancer: load_balancer.clone(),
-            groups: tuples(&rule.actions),
-            sticky: sticky_of(&rule.actions).map(|seconds| Span::from_secs(seconds.into())),
-            unknown_action: None,
-            oidc: false,
-        };
-        let mine = BTreeSet::from([load_balancer.clone()]);
-        let of_groups = GROUPS.into_iter().map(|group| (group, mine.clone())).collect();
-        LoadBalancer { of_groups, actions: rules.iter().map(action).collect() }
+        seen::load_balancer(&mut self.region, now, &self.listener, &self.load_balancer)
     }
 
     /// Sends the one call of an effect; what it names is noted first.
@@ -293,27 +251,6 @@ impl World {
     }
 }
 
-fn arns(spec: &ManagedServiceSpec) -> BTreeMap<Group, String> {
+fn arns(spec: &ManagedServiceSpec) -> Arns {
     GROUPS.into_iter().map(|group| (group, spec.target_groups.of(group).as_str().to_owned())).collect()
-}
-
-fn seen_set(spec: &ManagedServiceSpec, set: &ecs::TaskSet) -> TaskSet {
-    let groups = arns(spec);
-    let group = group_arn(set);
-    TaskSet {
-        arn: set.task_set_arn.clone(),
-        external_id: set.external_id.clone(),
-        revision: set.task_definition.parse().expect("a revision"),
-        status: match set.status {
-            ecs::TaskSetStatus::Primary => TaskSetStatus::Primary,
-            ecs::TaskSetStatus::Active => TaskSetStatus::Active,
-            ecs::TaskSetStatus::Draining => TaskSetStatus::Draining,
-        },
-        group: GROUPS.into_iter().find(|letter| group.as_ref() == Some(&groups[letter])),
-        scale: u16::try_from(set.scale.value.0).ok().and_then(Percent::from_tenths).expect("a percentage"),
-        computed: set.computed_desired_count,
-        running: set.running_count,
-        pending: set.pending_count,
-        steady: set.stability_status == ecs::StabilityStatus::SteadyState,
-    }
 }

@@ -6,20 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use pointsman_core::model::effect::Shares;
 use pointsman_core::model::observed::{
-    Alarm, AlarmState, Extra, ForwardAction, LoadBalancer, Observed, Preflight, Service, ServiceStatus,
-    Targets, TaskDefinition, TaskSet, TaskSetStatus, Weights,
+    Alarm, AlarmState, Extra, LoadBalancer, Observed, Preflight, Service, Targets, Weights,
 };
 use pointsman_core::model::{Acknowledgement, Answer, Effect, Need, Plan, RefusalClass, Revision, Seen};
 use pointsman_core::records::managed_service::{ManagedServiceSpec, Route};
 use pointsman_core::records::{Group, Percent, Span};
-use pointsman_core::world::{Region, Runtime, Tuning, ecs, elb};
+use pointsman_core::world::{ApiError, Region, Runtime, Tuning, ecs, elb};
 use serde_json::json;
+
+pub use super::seen::GROUPS;
+use super::seen::{self, answered, group_arn, shares_of, sticky_of};
 
 const CLUSTER: &str = "prod";
 const SERVICE: &str = "checkout";
-
-/// Both groups.
-pub const GROUPS: [Group; 2] = [Group::A, Group::B];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct SimAlarm {
@@ -452,51 +451,7 @@ impl SmallRegion {
     }
 
     pub fn service(&mut self, now: Timestamp) -> Service {
-        let names = [SERVICE.to_owned()];
-        let (services, _) = self.region.get_mut().describe_services(now, CLUSTER, &names).expect("describes");
-        let Some(service) = services.into_iter().next() else {
-            return Service {
-                status: ServiceStatus::Missing,
-                external: false,
-                desired_count: 0,
-                task_sets: Vec::new(),
-            };
-        };
-        let status = match service.status {
-            ecs::ServiceStatus::Active => ServiceStatus::Active,
-            ecs::ServiceStatus::Draining => ServiceStatus::Draining,
-            ecs::ServiceStatus::Inactive => ServiceStatus::Inactive,
-        };
-        Service {
-            status,
-            external: service.deployment_controller.kind == "EXTERNAL",
-            desired_count: service.desired_count,
-            task_sets: service.task_sets.unwrap_or_default().iter().map(|set| self.task_set(set)).collect(),
-        }
-    }
-
-    fn task_set(&self, set: &ecs::TaskSet) -> TaskSet {
-        let arn = group_arn(set);
-        let group = GROUPS.into_iter().find(|group| arn.as_ref() == Some(&self.groups[group]));
-        TaskSet {
-            arn: set.task_set_arn.clone(),
-            external_id: set.external_id.clone(),
-            revision: set.task_definition.parse().expect("a revision"),
-            status: match set.status {
-                ecs::TaskSetStatus::Primary => TaskSetStatus::Primary,
-                ecs::TaskSetStatus::Active => TaskSetStatus::Active,
-                ecs::TaskSetStatus::Draining => TaskSetStatus::Draining,
-            },
-            group,
-            scale: u16::try_from(set.scale.value.0)
-                .ok()
-                .and_then(Percent::from_tenths)
-                .expect("a percentage"),
-            computed: set.computed_desired_count,
-            running: set.running_count,
-            pending: set.pending_count,
-            steady: set.stability_status == ecs::StabilityStatus::SteadyState,
-        }
+        seen::service(self.region.get_mut(), now, CLUSTER, SERVICE, &self.groups)
     }
 
     pub fn read_need(&mut self, now: Timestamp, need: &Need, extra: &mut Extra) {
@@ -518,46 +473,16 @@ impl SmallRegion {
     }
 
     fn preflight(&mut self, now: Timestamp, revision: &Revision) -> Preflight {
-        let found = self.region.get_mut().describe_task_definition(now, &revision.to_string()).ok();
-        let task_definition = found.map(|found| TaskDefinition {
-            active: found.status == "ACTIVE",
-            awsvpc: true,
-            containers: BTreeMap::from([("web".to_owned(), BTreeSet::from([8080]))]),
-        });
-        let targets = GROUPS.into_iter().map(|group| (group, self.targets(now, group))).collect();
-        Preflight { task_definition, load_balancer: self.load_balancer(now), targets }
+        let load_balancer = self.load_balancer(now);
+        seen::preflight(self.region.get_mut(), now, revision, &self.groups, load_balancer)
     }
 
     fn targets(&mut self, now: Timestamp, group: Group) -> Targets {
-        let arn = self.groups[&group].clone();
-        let mut counted = Targets::default();
-        for target in self.region.get_mut().describe_target_health(now, &arn).expect("describes") {
-            match target.target_health.state.as_str() {
-                "healthy" => counted.healthy += 1,
-                "initial" => counted.initial += 1,
-                "draining" => counted.draining += 1,
-                "unused" => counted.unused += 1,
-                _ => counted.unhealthy += 1,
-            }
-        }
-        counted
+        seen::targets(self.region.get_mut(), now, &self.groups[&group])
     }
 
     fn load_balancer(&mut self, now: Timestamp) -> LoadBalancer {
-        let rules = self.region.get_mut().describe_rules(now, Some(&self.listener), &[]).expect("describes");
-        let actions = rules
-            .iter()
-            .map(|rule| ForwardAction {
-                owner: rule.rule_arn.clone(),
-                load_balancer: self.load_balancer.clone(),
-                groups: tuples(&rule.actions),
-                sticky: sticky_of(&rule.actions).map(|seconds| Span::from_secs(seconds.into())),
-                unknown_action: None,
-                oidc: false,
-            })
-            .collect();
-        let mine = BTreeSet::from([self.load_balancer.clone()]);
-        LoadBalancer { of_groups: GROUPS.into_iter().map(|group| (group, mine.clone())).collect(), actions }
+        seen::load_balancer(self.region.get_mut(), now, &self.listener, &self.load_balancer)
     }
 
     /// What the adapters object to before they send: weights that are not those that were expected, and a set to be
@@ -595,7 +520,7 @@ impl SmallRegion {
     }
 
     pub fn carry_out(&mut self, now: Timestamp, plan: &Plan, effect: &Effect) -> Answer {
-        let done = |result: Result<(), pointsman_core::world::ApiError>| match result {
+        let done = |result: Result<(), ApiError>| match result {
             Ok(()) => Answer::Acknowledged(Acknowledgement::Done),
             Err(error) => answered(effect, &error),
         };
@@ -650,46 +575,6 @@ fn creation(
     input
 }
 
-/// What the adapters make of an error: the rows of `src/aws/error/table.rs` that this region can bring about.
-pub fn answered(effect: &Effect, error: &pointsman_core::world::ApiError) -> Answer {
-    let (code, message) = (error.code.as_str(), error.message.to_lowercase());
-    let class = match effect {
-        Effect::DeleteTaskSet { .. } if code == "TaskSetNotFoundException" => {
-            return Answer::Acknowledged(Acknowledgement::Done);
-        }
-        Effect::DeleteTaskSet { .. } if message.contains("primary taskset") => RefusalClass::Conflict,
-        Effect::CreateTaskSet { .. } if message.contains("maximum limit") => RefusalClass::Conflict,
-        _ if code == "ServiceNotActiveException" => RefusalClass::Conflict,
-        _ => RefusalClass::Permanent,
-    };
-    Answer::Refused { class, message: error.to_string() }
-}
-
 fn start() -> Timestamp {
     "2026-11-21T10:00:00Z".parse().expect("a time")
-}
-
-pub fn group_arn(set: &ecs::TaskSet) -> Option<String> {
-    set.launch.load_balancers.first()?.target_group_arn.clone()
-}
-
-pub fn tuples(actions: &[elb::Action]) -> Vec<(String, u32)> {
-    actions
-        .iter()
-        .filter_map(|action| action.forward_config.as_ref())
-        .flat_map(|forward| &forward.target_groups)
-        .map(|tuple| (tuple.target_group_arn.clone(), tuple.weight.unwrap_or(1)))
-        .collect()
-}
-
-pub fn sticky_of(actions: &[elb::Action]) -> Option<u32> {
-    let forwards = actions.iter().filter_map(|action| action.forward_config.as_ref());
-    let mut sticky = forwards.filter_map(|forward| forward.target_group_stickiness_config.as_ref());
-    sticky.find(|sticky| sticky.enabled == Some(true)).and_then(|sticky| sticky.duration_seconds)
-}
-
-pub fn shares_of(actions: &[elb::Action], groups: &BTreeMap<Group, String>) -> Option<Shares> {
-    let tuples = tuples(actions);
-    let of = |group: Group| tuples.iter().find(|(arn, _)| *arn == groups[&group]).map(|(_, weight)| *weight);
-    Some(Shares { a: of(Group::A)?, b: of(Group::B)? })
 }

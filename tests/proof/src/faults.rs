@@ -20,6 +20,9 @@ pub mod region;
 mod run;
 mod scenarios;
 mod script;
+#[path = "../../core/sim/seen.rs"]
+#[allow(clippy::expect_used, reason = "shared with the core's tests")]
+mod seen;
 mod sweep;
 mod world;
 
