@@ -2,7 +2,7 @@
 //! through the phases in which the answer differs.
 //!
 //! `decide_stories.rs` tells those of weights and alarms in a bake, of outages and of a falling desiredCount;
-//! `lost_versions.rs` those of a version that is gone, `gone_routes.rs` those of a deleted rule; `refusals.rs` what a
+//! `lost_versions.rs` and `filling_in.rs` those of a version that is gone, `gone_routes.rs` those of a deleted rule; `refusals.rs` what a
 //! request meets afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};

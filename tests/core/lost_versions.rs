@@ -16,8 +16,8 @@ use pointsman_core::records::{Group, Percent, Span};
 use crate::hands::{at, candidate, finish, is_halted, pass, stable};
 use crate::sim::{Fault, Sim};
 
-const EVERYTHING_TO_A: [(Group, u32); 2] = [(Group::A, 100), (Group::B, 0)];
-const EVERYTHING_TO_B: [(Group, u32); 2] = [(Group::A, 0), (Group::B, 100)];
+pub const EVERYTHING_TO_A: [(Group, u32); 2] = [(Group::A, 100), (Group::B, 0)];
+pub const EVERYTHING_TO_B: [(Group, u32); 2] = [(Group::A, 0), (Group::B, 100)];
 
 /// Somebody deletes a task set, and makes another one PRIMARY before, as ECS demands.
 fn lose(sim: &mut Sim, task_set: &str, instead: &str) {
@@ -351,7 +351,7 @@ fn without_tasks(seen: &mut Observed, group: Group) {
     }
 }
 
-fn without_tasks_in_a(seen: &mut Observed) {
+pub fn without_tasks_in_a(seen: &mut Observed) {
     without_tasks(seen, Group::A);
 }
 

@@ -5,6 +5,7 @@ mod bounds;
 mod commands;
 mod decide_properties;
 mod decide_stories;
+mod filling_in;
 mod gone_routes;
 mod hands;
 mod history;

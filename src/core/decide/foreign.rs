@@ -54,7 +54,7 @@ pub(super) fn answer(pass: &mut Pass<'_>, evidence: &Evidence) -> Option<Next> {
     if less && is_late_write(pass, &route, live) {
         let clear = *evidence == Evidence::Clear && world_readable(pass).is_ok();
         // `hold_without_evidence` says what is missing, and ends the release when it stays so.
-        if !clear || pass.would_starve(&route, candidate) {
+        if !clear || pass.would_starve(&route, expected) {
             return None;
         }
         forget(pass);
@@ -67,7 +67,7 @@ pub(super) fn answer(pass: &mut Pass<'_>, evidence: &Evidence) -> Option<Next> {
         pass.latch(LatchCause::MovedByHand, detail);
         return Some(Next::Again);
     }
-    if pass.would_starve(&route, candidate.other()) {
+    if pass.would_starve(&route, expected) {
         return None;
     }
     Some(pass.set_weights(&route, expected, None, false))

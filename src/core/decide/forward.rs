@@ -3,7 +3,7 @@
 use super::pass::{Pass, unread};
 use super::{Next, WaitingOn};
 use crate::model::effect::Shares;
-use crate::model::facts::{ReleaseKind, Retained, Stage};
+use crate::model::facts::{Release, ReleaseKind, Retained, Stage};
 use crate::model::observed::{TaskSet, TaskSetStatus};
 use crate::model::{Effect, Need, Plan, Seen};
 use crate::records::command::{All, PromoteStep};
@@ -45,6 +45,22 @@ pub(super) fn go_forward(pass: &mut Pass<'_>) -> Option<Next> {
         return Some(gate(pass, set));
     }
     Some(step(pass, set))
+}
+
+/// The candidate's share by the steps: that of the last one that was written. None once the last one is under way, which
+/// gives it everything.
+pub(super) fn share_by_steps(plan: &Plan, release: &Release) -> Option<Percent> {
+    let steps = steps_of(plan, release.kind);
+    let under_way = usize::from(release.progress.step);
+    if under_way + 1 >= steps.len() {
+        return None;
+    }
+    let written = steps.iter().take(under_way + usize::from(release.progress.shifted));
+    let mut shares = written.rev().filter_map(|step| match step {
+        Step::Shift { weight, .. } => Some(*weight),
+        Step::Pause(_) => None,
+    });
+    Some(shares.next().unwrap_or(Percent::ZERO))
 }
 
 fn enter(pass: &mut Pass<'_>, stage: Stage) {
@@ -196,7 +212,9 @@ fn step(pass: &mut Pass<'_>, set: &TaskSet) -> Next {
     let index = pass.release().map_or(0, |release| usize::from(release.progress.step));
     match steps.get(index) {
         None => complete(pass, set),
-        Some(Step::Pause(Pause { timeout, .. })) => pause(pass, *timeout),
+        Some(Step::Pause(Pause { timeout, .. })) => {
+            fill_up(pass, set).unwrap_or_else(|| pause(pass, *timeout))
+        }
         // Nobody else can answer: the candidate gets all, at every step.
         Some(Step::Shift { bake, .. }) if pass.stable_is_gone() => {
             shift_step(pass, set, Percent::FULL, Percent::FULL, *bake)
@@ -220,6 +238,15 @@ fn next_step(pass: &mut Pass<'_>) -> Next {
     Next::Again
 }
 
+/// A step brings what carries everything, because stable is gone, to its full scale; a pause may last too long for that.
+fn fill_up(pass: &mut Pass<'_>, set: &TaskSet) -> Option<Next> {
+    if !pass.stable_is_gone() || set.scale == Percent::FULL {
+        return None;
+    }
+    enter(pass, Stage::Scaling);
+    scale_up(pass, set, Percent::FULL)
+}
+
 /// A pause ends by promotion, or at its time-out (`latch` deals with the one that rolls back).
 fn pause(pass: &mut Pass<'_>, timeout: Span) -> Next {
     enter(pass, Stage::Pausing);
@@ -238,7 +265,8 @@ fn shift_step(pass: &mut Pass<'_>, set: &TaskSet, weight: Percent, scale: Percen
     // What carries everything, because stable is gone, is brought to its full scale within the bake, too.
     let too_small = pass.stable_is_gone() && set.scale < scale;
     if !too_small && pass.release().is_some_and(|release| release.progress.shifted) {
-        return bake_step(pass, weight, bake);
+        let has = if super::lost::fills_in(&pass.facts) { Percent::FULL } else { weight };
+        return bake_step(pass, has, bake);
     }
     let target = {
         let Some(release) = pass.release() else { return Next::Again };

@@ -287,7 +287,7 @@ fn barrier(pass: &mut Pass<'_>, job: &Cleanup) -> Option<Next> {
             let owner = format!("{route}, and {} serves from group {} too", serves.revision, job.group);
             return Some(wait(pass, job, WaitingOn::GroupAtZero { owner }, None));
         }
-        if pass.production().contains(&route) && pass.would_starve(&route, job.group.other()) {
+        if pass.production().contains(&route) && pass.would_starve(&route, Pass::all_to(job.group.other())) {
             reset_quiet(pass);
             let owner =
                 format!("{route}, and group {} has no running task to take its traffic", job.group.other());

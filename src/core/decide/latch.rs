@@ -1,11 +1,12 @@
 //! Every reason to turn a release around. Once latched, a release only goes back; the latch is never removed.
 
 use super::evidence::{Evidence, judge};
-use super::foreign;
+use super::forward::STEADY_READS;
 use super::pass::Pass;
 use super::response::{AtLimit, Limit, at_limit, limit_of};
-use super::{Asked, Next};
+use super::{Asked, Next, foreign, lost};
 use crate::model::facts::{LatchCause, Release, Trouble};
+use crate::model::observed::{TaskSet, TaskSetStatus};
 use crate::model::{Plan, Resource};
 use crate::records::Span;
 use crate::records::strategy::{OnTimeout, Step};
@@ -33,7 +34,7 @@ pub(super) enum Watch {
 
 /// Looks for a new reason to latch, worst first.
 pub(super) fn watch(pass: &mut Pass<'_>) -> Watch {
-    count_stable_gone(pass);
+    count_stable(pass);
     if pass.release().is_none_or(|release| release.latch.is_some()) {
         return Watch::Done;
     }
@@ -62,27 +63,33 @@ pub(super) fn watch(pass: &mut Pass<'_>) -> Watch {
     hold_without_evidence(pass, evidence)
 }
 
-fn count_stable_gone(pass: &mut Pass<'_>) {
+fn count_stable(pass: &mut Pass<'_>) {
     let Some(stable) = pass.release().and_then(|release| release.stable.clone()) else { return };
     if pass.service().is_none() {
         return;
     }
     let gone = pass.known_gone(&stable);
+    let up = !gone && pass.task_set(&stable.task_set).is_some_and(TaskSet::is_up);
+    let back = up && lost::fills_in(&pass.facts);
     let Some(release) = &mut pass.facts.release else { return };
-    let reads = &mut release.progress.stable_gone_reads;
-    *reads = if gone { reads.saturating_add(1).min(MISSING_READS) } else { 0 };
+    let count = |reads: u8, seen, most| if seen { reads.saturating_add(1).min(most) } else { 0 };
+    let progress = &mut release.progress;
+    progress.stable_gone_reads = count(progress.stable_gone_reads, gone, MISSING_READS);
+    progress.stable_up_reads = count(progress.stable_up_reads, back, STEADY_READS);
 }
 
 fn record_deleted(pass: &Pass<'_>) -> bool {
     matches!(pass.input.desired, Asked::Absent) || matches!(pass.input.service, Asked::Absent)
 }
 
-/// Weights that stay other than written, or whose write stays open, end the release in every stage: some have no
+/// Weights that stay other than they should be, or whose write stays open, end the release in every stage: some have no
 /// deadline of their own, and a candidate with the wrong share is judged wrongly.
 fn astray_for_too_long(pass: &mut Pass<'_>) -> bool {
     let watched = pass.input.watched;
     let routes = pass.production();
-    let open = foreign::first(pass).is_some() || routes.iter().any(|route| pass.route_outstanding(route));
+    let open = foreign::first(pass).is_some()
+        || lost::to_give_back(pass).is_some()
+        || routes.iter().any(|route| pass.route_outstanding(route));
     let unread = routes.iter().any(|route| pass.live(route).is_none());
     let Some(limit) = pass.plan().and_then(|plan| Limit::WeightWrite.span(plan)) else { return false };
     let Some(release) = &mut pass.facts.release else { return false };
@@ -120,8 +127,7 @@ fn candidate_lost(pass: &mut Pass<'_>) -> bool {
     let Some(arn) = release.candidate.task_set.clone() else { return false };
     let set = service.task_sets.iter().find(|set| set.arn == arn);
     let alive = set.is_some_and(|set| {
-        set.status != crate::model::observed::TaskSetStatus::Draining
-            && !(release.progress.exposed && set.running == 0)
+        set.status != TaskSetStatus::Draining && !(release.progress.exposed && set.running == 0)
     });
     if alive {
         release.progress.missing_reads = 0;

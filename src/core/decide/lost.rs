@@ -2,19 +2,25 @@
 //!
 //! While nothing is released it is the version kept warm. [`super::repair`] gives it the traffic, and with the first
 //! acknowledged write it *is* the version that serves, for good: a version that crashes again and again happens to run
-//! in some look, and must not get its traffic back by that. In flight it is the candidate behind its gate, for as long
-//! as the way back is gone.
+//! in some look, and must not get its traffic back by that. In flight it is the candidate behind its gate, which fills in
+//! for as long as the way back is not up.
 
 use super::pass::{Pass, remember};
-use super::{Next, WaitingOn, repair, request, way_back};
-use crate::model::facts::{Halt, HaltReason, Latch, LatchCause, Lost, Quarantined, Retained, Version};
+use super::{Next, WaitingOn, forward, repair, request, way_back};
+use crate::model::effect::Shares;
+use crate::model::facts::{Facts, Halt, HaltReason, Latch, LatchCause, Lost, Quarantined, Retained, Version};
 use crate::model::observed::TaskSetStatus;
+use crate::model::{Effect, Resource};
 use crate::records::Span;
 use crate::records::status::Outcome;
 
 /// Consecutive observations in which the version that serves has no running task and the one kept warm has, before it
 /// counts as lost: one may be stale.
 const READS: u8 = 2;
+
+/// The way back gets its share back after at most this many incidents within [`repair::WINDOW`]: half of those after which
+/// a person is called. With one more it is one that crashes again and again, and the candidate keeps what it has.
+pub(super) const GIVE_BACKS: u32 = repair::REPAIRS / 2;
 
 // --- while nothing is released
 
@@ -147,7 +153,11 @@ pub(super) fn stable_lost(pass: &mut Pass<'_>) -> Option<Next> {
     if !pass.stable_is_gone() || !release.progress.gate_passed || pass.known_gone(&candidate) {
         return None;
     }
-    let gives_away = |route: &String| pass.live(route).is_some_and(|live| live.of(stable.group) > 0);
+    let gives_away = |route: &String| {
+        let shown = pass.live(route).is_some_and(|live| live.of(stable.group) > 0);
+        let open = pass.outstanding(&Resource::Route(route.clone())).map(|open| &open.effect);
+        shown || matches!(open, Some(Effect::SetWeights { shares, .. }) if shares.of(stable.group) > 0)
+    };
     let Some(route) = pass.production().into_iter().find(gives_away) else {
         repair::end_incident(pass);
         return None;
@@ -155,7 +165,55 @@ pub(super) fn stable_lost(pass: &mut Pass<'_>) -> Option<Next> {
     if repair::fight_is_lost(pass, &route) {
         return None;
     }
-    repair::pause_after_refusal(pass, &route).or_else(|| Some(repair::put_right(pass, &route, &candidate)))
+    if let Some(pause) = repair::pause_after_refusal(pass, &route) {
+        return Some(pause);
+    }
+    if let Some(release) = &mut pass.facts.release {
+        release.progress.exposed = true;
+    }
+    Some(repair::put_right(pass, &route, &candidate))
+}
+
+/// Whether the candidate has everything on some route, and not by its steps.
+pub(super) fn fills_in(facts: &Facts) -> bool {
+    filled_in(facts).is_some()
+}
+
+/// The production routes on which it does, and what they show by its steps.
+fn filled_in(facts: &Facts) -> Option<(Vec<String>, Shares)> {
+    let (plan, release) = (facts.plan.as_ref()?, facts.release.as_ref()?);
+    let group = release.candidate.group;
+    let by_steps = Shares::giving(group, forward::share_by_steps(plan, release)?);
+    let written = |route: &str| facts.acknowledged.get(route).map(|write| write.shares);
+    let everything = |route: &String| written(route).is_some_and(|shares| shares.of(group.other()) == 0);
+    let routes = plan.spec.routes.production.iter().map(|route| route.name.clone());
+    let routes: Vec<String> = routes.filter(everything).collect();
+    (!routes.is_empty()).then_some((routes, by_steps))
+}
+
+/// A route on which the candidate need not fill in any more: the way back is up, in agreeing looks, and it did not lose
+/// its tasks too often. What it shows, and what it is to show.
+pub(super) fn to_give_back(pass: &Pass<'_>) -> Option<(String, Shares, Shares)> {
+    let up = pass.release()?.progress.stable_up_reads >= forward::STEADY_READS;
+    if !up || pass.facts.halted.is_some() || pass.facts.drift.repairs > GIVE_BACKS {
+        return None;
+    }
+    let (routes, by_steps) = filled_in(&pass.facts)?;
+    routes.into_iter().find_map(|route| {
+        // Weights that are not ours are `foreign`'s.
+        let written = pass.expected(&route)?;
+        let live = pass.live(&route).filter(|live| live.same_ratio(written))?;
+        (!pass.route_outstanding(&route)).then_some((route, live, by_steps))
+    })
+}
+
+/// The candidate is left with its share by the steps. That is the end of an incident and no step: it takes traffic from the
+/// candidate, needs no evidence, and is done while suspended too. The bake goes on, for at no time of it had the
+/// candidate less than its share.
+pub(super) fn give_back(pass: &mut Pass<'_>) -> Option<Next> {
+    let (route, live, by_steps) = to_give_back(pass)?;
+    let pause = repair::pause_after_refusal(pass, &route);
+    pause.or_else(|| Some(pass.set_weights(&route, by_steps, Some(live), false)))
 }
 
 /// The way back has no running task. It may come back, and then traffic does; until then the candidate has what an empty

@@ -7,7 +7,7 @@ use super::{Next, WaitingOn};
 use crate::model::effect::Shares;
 use crate::model::facts::{Outstanding, Stage};
 use crate::model::{Effect, Resource};
-use crate::records::{Group, Span};
+use crate::records::Span;
 
 /// Fresh reads in which a task set is looked for before its creation is repeated.
 const LOOKS: u8 = 2;
@@ -84,18 +84,18 @@ fn weights(pass: &mut Pass<'_>, route: &str, effect: &Effect) -> Option<Next> {
         (Some(_), _) => {
             // As any other write: not from tasks that answer to a group that lost its own. The release goes on without it,
             // or back by its deadline.
-            let everything = [Group::A, Group::B].into_iter().find(|group| shares.of(group.other()) == 0);
-            if everything.is_some_and(|group| pass.would_starve(route, group)) {
+            if pass.would_starve(route, shares) {
                 return None;
             }
             shares
         }
         (None, Some(stable)) => {
             let serves = super::lost::running_version(pass).map_or(stable.group, |version| version.group);
-            if pass.would_starve(route, serves) {
+            let shares = Pass::all_to(serves);
+            if pass.would_starve(route, shares) {
                 return None;
             }
-            Pass::all_to(serves)
+            shares
         }
         (None, None) => return None,
     };

@@ -133,14 +133,15 @@ impl<'a> Pass<'a> {
         self.task_set(&version.task_set).is_some_and(|set| set.group != Some(version.group))
     }
 
-    /// To give a group everything would take traffic of the route from tasks that answer and give it to none. Unknown
-    /// tasks count as running, and unknown weights as all on the other group.
-    pub(super) fn would_starve(&self, route: &str, group: Group) -> bool {
-        let takes = self.live(route).is_none_or(|live| live.of(group.other()) > 0);
-        takes
-            && self.service().is_some()
-            && !self.has_running_set(group)
-            && self.has_running_set(group.other())
+    /// These weights would take traffic of the route from tasks that answer and give it to none. Unknown tasks count as
+    /// running, and unknown weights as all on the other group.
+    pub(super) fn would_starve(&self, route: &str, shares: Shares) -> bool {
+        let live = self.live(route);
+        self.service().is_some()
+            && [Group::A, Group::B].into_iter().any(|group| {
+                let more = live.map_or(shares.of(group) > 0, |live| shares.gives_more_to(group, live));
+                more && !self.has_running_set(group) && self.has_running_set(group.other())
+            })
     }
 
     /// Enough observations agree that the way back of the release in flight has no running task.

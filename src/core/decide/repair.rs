@@ -25,8 +25,10 @@ pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
     if pass.facts.halted.is_some() || gave_up(pass) {
         return None;
     }
-    if pass.release().is_some_and(|release| release.progress.exposed) {
-        return lost::stable_lost(pass);
+    let gated = pass.release().is_some_and(|release| release.progress.gate_passed);
+    let exposed = pass.release().is_some_and(|release| release.progress.exposed);
+    if exposed || gated && pass.stable_is_gone() {
+        return lost::stable_lost(pass).or_else(|| lost::give_back(pass));
     }
     if lost::in_doubt(pass) {
         return Some(Next::Look(BTreeSet::new()));

@@ -1,9 +1,11 @@
 //! Weights that somebody else moved while nothing is released, and the share of a version that lost its tasks.
 
 use pointsman_core::decide::Asked;
-use pointsman_core::model::facts::{Drift, Halt, HaltReason, LateWrite, Retained, Stage, Trouble};
+use pointsman_core::model::facts::{
+    Drift, Halt, HaltReason, LateWrite, ReleaseKind, Retained, Stage, Trouble,
+};
 use pointsman_core::model::observed::TaskSetStatus;
-use pointsman_core::model::{RefusalClass, Resource};
+use pointsman_core::model::{RefusalClass, Resource, Seen};
 use pointsman_core::records::managed_service::IdleDrift;
 use pointsman_core::records::{Group, Span};
 
@@ -182,6 +184,100 @@ fn lost() -> Look {
     look.progress().stable_gone_reads = 3;
     look.stable().running = 0;
     look
+}
+
+/// In the first step the version that serves had lost its tasks, and is seen up once since.
+fn up_again() -> Look {
+    let mut look = Look::baking();
+    look.wrote("public", all_to(Group::B));
+    look.progress().stable_up_reads = 1;
+    look
+}
+
+const BACK_TO_A: &str = "set route public to a 90 % / b 10 %";
+
+#[test]
+fn what_a_candidate_has_beyond_its_steps_goes_back_to_a_version_that_is_up_again() {
+    ask(&[
+        ("it is up for the second look", up_again, |_| {}, BACK_TO_A),
+        ("for the first one", up_again, |it| it.progress().stable_up_reads = 0, "wait for Bake"),
+        ("a task of it is missing", up_again, |it| it.stable().running = 3, "wait for Bake"),
+        ("it leaves", up_again, |it| it.stable().status = TaskSetStatus::Draining, "wait for Bake"),
+        ("traffic was moved three times", up_again, |it| it.facts.drift.repairs = 3, BACK_TO_A),
+        ("four times", up_again, |it| it.facts.drift.repairs = 4, "wait for Bake"),
+        (
+            "in a pause",
+            up_again,
+            |it| {
+                (it.progress().step, it.progress().shifted, it.progress().stage) = (1, false, Stage::Pausing);
+            },
+            BACK_TO_A,
+        ),
+        (
+            "in a pause before any step",
+            up_again,
+            |it| {
+                it.facts.plan.as_mut().expect("a plan").steps.remove(0);
+                (it.progress().shifted, it.progress().stage) = (false, Stage::Pausing);
+            },
+            TO_A,
+        ),
+        ("the last step gives it everything", up_again, |it| it.progress().step = 2, "wait for Bake"),
+        (
+            "a return has no other step",
+            up_again,
+            |it| it.release().kind = ReleaseKind::Return,
+            "wait for Bake",
+        ),
+        (
+            "a person has moved weights since",
+            up_again,
+            |it| it.shows("public", all_to(Group::A)),
+            "wait for ForeignWeights",
+        ),
+        (
+            "the last attempt was just refused",
+            up_again,
+            |it| it.facts.trouble = Some(refused(Resource::Route("public".to_owned()))),
+            "wait for Effect",
+        ),
+        (
+            "a person has to act first",
+            up_again,
+            |it| {
+                let reason = HaltReason::StateContradicts;
+                it.facts.halted = Some(Halt { reason, detail: String::new() });
+            },
+            "halted: StateContradicts",
+        ),
+        (
+            "the alarms cannot be read",
+            up_again,
+            |it| {
+                it.observed.alarms.insert("b-5xx".to_owned(), Seen::Unknown("throttled".to_owned()));
+            },
+            BACK_TO_A,
+        ),
+        ("it had its share all along", up_again, |it| it.wrote("public", tenths(100)), "wait for Bake"),
+        ("a write is not acknowledged", up_again, |it| it.lose(weights("public", all_to(Group::B))), TO_B),
+    ]);
+}
+
+#[test]
+fn a_version_that_lost_its_tasks_before_the_first_share_leaves_everything_to_the_candidate_behind_its_gate() {
+    fn unexposed() -> Look {
+        let mut look = lost();
+        look.wrote("public", all_to(Group::A));
+        (look.progress().exposed, look.progress().shifted) = (false, false);
+        look
+    }
+    ask(&[
+        ("the loss is certain", unexposed, |_| {}, TO_B),
+        ("it is not", unexposed, |it| it.progress().stable_gone_reads = 1, "Scaling; look"),
+    ]);
+    let mut look = unexposed();
+    look.pass();
+    assert!(look.progress().exposed, "from the announcement on");
 }
 
 #[test]

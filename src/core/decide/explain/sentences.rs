@@ -2,7 +2,7 @@
 
 use super::words::{brief, count, plain, shell};
 use super::{View, following, state_name};
-use crate::decide::{Next, Wait, WaitingOn};
+use crate::decide::{Next, Wait, WaitingOn, lost};
 use crate::model::effect::{Effect, RefusalClass, Resource};
 use crate::model::facts::ReleaseKind;
 use crate::model::observed::AlarmState;
@@ -128,9 +128,10 @@ fn sentence(view: &View<'_>, wait: &Wait) -> String {
             alarms(view)
         ),
         WaitingOn::Propagation { weight } => format!(
-            "{weight} % written to every route for {}; {} until the load balancer has it everywhere",
+            "{weight} % written to every route for {}; {} until the load balancer has it everywhere{}",
             view.candidate_name(),
-            left.unwrap_or(Span::ZERO)
+            left.unwrap_or(Span::ZERO),
+            filling_in(view)
         ),
         WaitingOn::Bake { weight } => bake(view, *weight, left),
         WaitingOn::Pause { step } => pause(view, *step, left),
@@ -217,7 +218,27 @@ fn bake(view: &View<'_>, weight: Percent, left: Option<Span>) -> String {
         Some(Step::Pause(_)) | None => String::new(),
     };
     let left = left.unwrap_or(Span::ZERO);
-    format!("baking {weight} % on {}; {left}{total} left while {}", view.candidate_name(), alarms(view))
+    format!(
+        "baking {weight} % on {}; {left}{total} left while {}{}",
+        view.candidate_name(),
+        alarms(view),
+        filling_in(view)
+    )
+}
+
+/// Why the candidate has more than its share by the steps, and for how long.
+fn filling_in(view: &View<'_>) -> String {
+    if !lost::fills_in(view.facts) {
+        return String::new();
+    }
+    let stable = view.stable_name();
+    let times = view.facts.drift.repairs;
+    let until = if times > lost::GIVE_BACKS {
+        format!("keeps it for now, because traffic had to be moved {times} times within the hour")
+    } else {
+        "gives it back when that one is steady again".to_owned()
+    };
+    format!("; it has all traffic, because {stable} had no running task, and {until}")
 }
 
 /// What the armed alarms say, honestly: a bake without alarms proves nothing.
@@ -243,7 +264,11 @@ fn alarms(view: &View<'_>) -> String {
 fn pause(view: &View<'_>, step: u16, left: Option<Span>) -> String {
     let promote = command(view, "promote", &format!("--release {} --step {step}", view.current_id()));
     let patience = left.map_or_else(String::new, |left| format!(", within {left}"));
-    format!("paused before going on with {}; to go on{patience}: `{promote}`", view.candidate_name())
+    format!(
+        "paused before going on with {}; to go on{patience}: `{promote}`{}",
+        view.candidate_name(),
+        filling_in(view)
+    )
 }
 
 fn foreign(view: &View<'_>, route: &str) -> String {

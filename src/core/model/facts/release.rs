@@ -122,7 +122,7 @@ pub struct Progress {
     pub in_stage: Span,
     /// Time without the alarms' evidence.
     pub without_evidence: Span,
-    /// Time watched since the production weights were last known to be as written, with no write of them open.
+    /// Time watched since the production weights were last known to be as they should, with no write of them open.
     pub astray: Span,
     /// Consecutive observations of weights that we did not write.
     pub foreign_reads: u8,
@@ -132,6 +132,8 @@ pub struct Progress {
     pub missing_reads: u8,
     /// Consecutive observations in which the way back had no running task.
     pub stable_gone_reads: u8,
+    /// Consecutive observations in which it was up again while the candidate still had what it had lost.
+    pub stable_up_reads: u8,
 }
 
 /// Where a release stands, as its deadlines see it. Derived in every pass; kept beside its clock so that a

@@ -23,6 +23,38 @@ fn a_bake_says_how_long_it_lasts_what_watches_it_and_what_follows() {
 }
 
 #[test]
+fn a_candidate_that_fills_in_says_why_and_until_when() {
+    let mut scene = Scene::baking();
+    let candidate = scene.facts.release.as_ref().unwrap().candidate.group;
+    let all = Shares::giving(candidate, Percent::FULL);
+    scene.facts.acknowledged.insert("public".to_owned(), Acknowledged { shares: all, epoch: 1 });
+    scene.observed.routes.insert("public".to_owned(), Seen::Known(Weights::Pair(all)));
+    let mut told = String::new();
+    for on in [
+        WaitingOn::Propagation { weight: Percent::FULL },
+        WaitingOn::Bake { weight: Percent::FULL },
+        WaitingOn::Pause { step: 2 },
+    ] {
+        scene.waits(on, Some(Span::from_secs(45)), None);
+        told.push_str(&(scene.told() + "\n"));
+    }
+    insta::assert_snapshot!(told, @r"
+    Propagation: 100 % written to every route for checkout:43; 45s until the load balancer has it everywhere; it has all traffic, because checkout:41 had no running task, and gives it back when that one is steady again
+      then: bake for 5m
+    Bake: baking 100 % on checkout:43; 45s of 5m left while its 2 armed alarms are OK; it has all traffic, because checkout:41 had no running task, and gives it back when that one is steady again
+      then: pause for a promotion
+    Pause: paused before going on with checkout:43; to go on, within 45s: `pointsman promote payments/checkout --release checkout-42.1 --step 2`; it has all traffic, because checkout:41 had no running task, and gives it back when that one is steady again
+      then: pause for a promotion
+    ");
+    assert_eq!(scene.says("InSync"), "True WeightsVerified", "it is what was written");
+    scene.facts.drift.repairs = 3;
+    assert!(scene.told().contains("gives it back when that one is steady again"), "{}", scene.told());
+    scene.facts.drift.repairs = 4;
+    let keeps = "and keeps it for now, because traffic had to be moved 4 times within the hour";
+    assert!(scene.told().contains(keeps), "{}", scene.told());
+}
+
+#[test]
 fn every_wait_before_the_gate_says_what_follows_and_what_happens_otherwise() {
     let (fifteen, hold) = (Span::from_mins(15), Span::from_secs(45));
     let mut told = String::new();
