@@ -2,8 +2,9 @@
 
 use pointsman_core::decide::{Next, WaitingOn};
 use pointsman_core::model::effect::Shares;
-use pointsman_core::model::observed::AlarmState;
-use pointsman_core::model::{Effect, Resource};
+use pointsman_core::model::facts::LatchCause;
+use pointsman_core::model::observed::{AlarmState, TaskSet};
+use pointsman_core::model::{Effect, Observed, Resource, Seen};
 use pointsman_core::records::status::Outcome;
 use pointsman_core::records::{Group, Span};
 
@@ -119,6 +120,49 @@ fn a_late_write_is_put_back_only_on_the_evidence_of_a_step_forward() {
     sim.region.restore_alarms(sim.now);
     sim.run_until(|sim| share_of_b(sim) == 1000, 20);
     assert_eq!(how_it_ended(&mut sim).0, Outcome::Succeeded);
+}
+
+fn nothing_runs_in(seen: &mut Observed, groups: &[Group]) {
+    let Seen::Known(service) = &mut seen.service else { return };
+    let theirs = |set: &&mut TaskSet| set.group.is_some_and(|group| groups.contains(&group));
+    service.task_sets.iter_mut().filter(theirs).for_each(|set| set.running = 0);
+}
+
+#[test]
+fn a_late_write_is_not_put_back_onto_a_candidate_that_lost_its_tasks_which_is_what_ends_the_release() {
+    let lost: [fn(&mut Observed); 3] = [
+        |seen| nothing_runs_in(seen, &[Group::B]),
+        |seen| nothing_runs_in(seen, &[Group::A, Group::B]),
+        // Somebody else's tasks in its group are none of its own.
+        |seen| {
+            nothing_runs_in(seen, &[Group::B]);
+            let Seen::Known(service) = &mut seen.service else { return };
+            let theirs = service.task_sets.iter().find(|set| set.group == Some(Group::A)).cloned();
+            let theirs = theirs.map(|set| TaskSet { arn: "theirs".to_owned(), group: Some(Group::B), ..set });
+            service.task_sets.extend(theirs.map(|set| TaskSet { external_id: None, ..set }));
+        },
+    ];
+    for hand in lost {
+        // The write is believed in the look that shows the loss.
+        let mut sim = lost_its_first_step();
+        at_ten_percent_again(&mut sim);
+        let believed =
+            |sim: &Sim| sim.facts().release.as_ref().is_some_and(|it| it.progress.foreign_reads == 2);
+        sim.run_until(believed, 20);
+        sim.hand = Some(hand);
+        sim.effects.clear();
+        for _ in 0..4 {
+            sim.pass(Fault::None);
+        }
+        let latch =
+            sim.facts().release.as_ref().map(|release| release.latch.as_ref().map(|latch| latch.cause));
+        // It has gone back and ended by now where stable runs.
+        let cause = latch.unwrap_or_else(|| sim.facts().quarantined.last().map(|entry| entry.cause));
+        assert_eq!(cause, Some(LatchCause::CandidateLost));
+        let forward = |it: &Effect| matches!(it, Effect::SetWeights { shares, .. } if shares.b > 0);
+        assert!(!sim.effects.iter().any(forward), "{:?}", sim.effects);
+        assert_eq!(sim.violations, Vec::<String>::new());
+    }
 }
 
 /// The first release has ended, and the first attempt to make its set PRIMARY got no answer; then the record is deleted.

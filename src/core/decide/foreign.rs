@@ -53,8 +53,9 @@ pub(super) fn answer(pass: &mut Pass<'_>, evidence: &Evidence) -> Option<Next> {
     let less = expected.gives_more_to(candidate, live);
     if less && is_late_write(pass, &route, live) {
         let clear = *evidence == Evidence::Clear && world_readable(pass).is_ok();
-        // `hold_without_evidence` says what is missing, and ends the release when it stays so.
-        if !clear || pass.would_starve(&route, expected) {
+        let version = pass.release()?.candidate.version();
+        // The rules behind this one say what is missing, and end the release: `candidate_lost`, `hold_without_evidence`.
+        if !clear || version.is_none_or(|version| pass.known_gone(&version)) {
             return None;
         }
         forget(pass);
