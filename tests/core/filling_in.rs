@@ -103,10 +103,13 @@ fn a_bake_or_a_pause_goes_on_from_where_it_was_when_stable_is_up_again() {
 
 #[test]
 fn a_candidate_that_fills_in_in_a_pause_is_brought_to_its_full_scale_and_paused_on() {
+    let scale = |sim: &Sim| sim.facts().release.as_ref().expect("in flight").candidate.scale;
     for steps in [A_LONG_PAUSE, A_PAUSE_FIRST] {
-        let sim = filling_in(steps);
-        let scale = sim.facts().release.as_ref().map(|release| release.candidate.scale);
-        assert_eq!(scale, Some(Percent::FULL), "{steps}");
+        let mut sim = in_the_long_step(steps);
+        pass(&mut sim, 5);
+        assert!(scale(&sim) < Percent::FULL, "{steps}");
+        lose_tasks_of_a(&mut sim);
+        assert_eq!(scale(&sim), Percent::FULL, "{steps}");
         assert!(matches!(&sim.last_next, Some(Next::Wait(wait)) if wait.on.name() == "Pause"));
         assert_eq!(sim.violations, Vec::<String>::new());
     }

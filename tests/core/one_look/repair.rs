@@ -6,7 +6,7 @@ use pointsman_core::model::facts::{
 };
 use pointsman_core::model::observed::TaskSetStatus;
 use pointsman_core::model::{RefusalClass, Resource, Seen};
-use pointsman_core::records::managed_service::IdleDrift;
+use pointsman_core::records::managed_service::{IdleDrift, Route};
 use pointsman_core::records::{Group, Span};
 
 use super::unanswered::idle;
@@ -229,6 +229,12 @@ fn what_a_candidate_has_beyond_its_steps_goes_back_to_a_version_that_is_up_again
             |it| it.release().kind = ReleaseKind::Return,
             "wait for Bake",
         ),
+    ]);
+}
+
+#[test]
+fn it_goes_back_in_one_write_that_others_may_hold_up_or_end() {
+    ask(&[
         (
             "a person has moved weights since",
             up_again,
@@ -258,6 +264,34 @@ fn what_a_candidate_has_beyond_its_steps_goes_back_to_a_version_that_is_up_again
             },
             BACK_TO_A,
         ),
+        (
+            "it has not gone back for as long as a write may take",
+            up_again,
+            |it| it.progress().astray = it.spec().deadlines.weight_write,
+            "latched by Deadline; GoingBack; set route public to a 100 % / b 0 %",
+        ),
+        (
+            "as long, and a person has to act first",
+            up_again,
+            |it| {
+                it.progress().astray = it.spec().deadlines.weight_write;
+                let reason = HaltReason::StateContradicts;
+                it.facts.halted = Some(Halt { reason, detail: String::new() });
+            },
+            "halted: StateContradicts",
+        ),
+        (
+            "one of two routes is back already",
+            up_again,
+            |it| {
+                let routes = &mut it.facts.plan.as_mut().expect("a plan").spec.routes.production;
+                let internal = Route { name: "internal".to_owned(), ..routes[0].clone() };
+                routes.push(internal);
+                it.wrote("internal", all_to(Group::B));
+                it.wrote("public", tenths(100));
+            },
+            "set route internal to a 90 % / b 10 %",
+        ),
         ("it had its share all along", up_again, |it| it.wrote("public", tenths(100)), "wait for Bake"),
         ("a write is not acknowledged", up_again, |it| it.lose(weights("public", all_to(Group::B))), TO_B),
     ]);
@@ -274,6 +308,26 @@ fn a_version_that_lost_its_tasks_before_the_first_share_leaves_everything_to_the
     ask(&[
         ("the loss is certain", unexposed, |_| {}, TO_B),
         ("it is not", unexposed, |it| it.progress().stable_gone_reads = 1, "Scaling; look"),
+        (
+            "the write that leaves it everything is open, after the sixth time",
+            unexposed,
+            |it| {
+                it.wrote("public", all_to(Group::B));
+                it.lose(weights("public", all_to(Group::B)));
+                it.facts.drift.repairs = 6;
+            },
+            TO_B,
+        ),
+        (
+            "it runs, and a person gave half to a candidate that does not, for the second look",
+            unexposed,
+            |it| {
+                (it.stable().running, it.candidate().running) = (4, 0);
+                it.shows("public", tenths(500));
+                it.facts.drift.outage_reads = 1;
+            },
+            TO_A,
+        ),
     ]);
     let mut look = unexposed();
     look.pass();
