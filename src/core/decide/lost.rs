@@ -20,7 +20,7 @@ const READS: u8 = 2;
 
 /// The way back gets its share back after at most this many incidents within [`repair::WINDOW`]: half of those after which
 /// a person is called. With one more it is one that crashes again and again, and the candidate keeps what it has.
-pub(super) const GIVE_BACKS: u32 = repair::REPAIRS / 2;
+pub(super) const GIVE_BACKS: u32 = 3;
 
 // --- while nothing is released
 

@@ -505,6 +505,17 @@ impl SmallRegion {
         }
     }
 
+    /// As [`Self::kill_tasks`], of every set in a group.
+    #[allow(dead_code, reason = "for the checks in `tests/proof`")]
+    pub fn kill_tasks_in(&mut self, now: Timestamp, group: Group) {
+        let arn = self.groups[&group].clone();
+        for set in self.task_sets() {
+            if group_arn(&set).as_ref() == Some(&arn) {
+                self.kill_tasks(now, &set.task_set_arn);
+            }
+        }
+    }
+
     /// Kills every task of a set, and those that replace them, until ECS waits before it tries again.
     #[allow(dead_code, reason = "for the checks in `tests/proof`")]
     pub fn kill_tasks(&mut self, now: Timestamp, task_set: &str) {

@@ -61,6 +61,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(more_hands());
     all.extend(hands_on_weights());
     all.extend(two_routes());
+    all.extend(lost_tasks());
     all
 }
 
@@ -143,6 +144,21 @@ fn two_routes() -> Vec<Scenario> {
 
 fn with_two_routes(region: &mut SmallRegion, spec: &mut ManagedServiceSpec) {
     region.add_production_route(spec);
+}
+
+/// Stable's tasks die, and ECS replaces them: in a bake, and in a pause before the first share.
+fn lost_tasks() -> Vec<Scenario> {
+    let in_bake = vec![asks(2), step(When::At(100, 2), Act::Kill(Group::A))];
+    let in_pause = vec![
+        asks(2),
+        step(When::Paused, NOTHING),
+        step(When::After(4), Act::Kill(Group::A)),
+        step(When::After(40), Act::Command(Verb::Promote)),
+    ];
+    vec![
+        Scenario { hit: 1..END, ..story("stable-dies-in-bake", in_bake, &[Succeeded], 2) },
+        Scenario { edit: pausing, hit: 2..END, ..story("stable-dies-in-pause", in_pause, &[Succeeded], 2) },
+    ]
 }
 
 /// Weights by hand, at other points than in a shift and toward stable.

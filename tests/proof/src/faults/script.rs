@@ -77,6 +77,8 @@ pub enum Act {
     Reconnect,
     /// Every target in a group fails its health checks from now on.
     Sicken(Group),
+    /// Every task in a group dies; ECS starts others.
+    Kill(Group),
 }
 
 /// One step of a script.
@@ -130,7 +132,7 @@ pub fn advance(world: &Arc<World>) {
         drop(inner);
         world.note(0, 0, 0, What::Happened(format!("{:?}", step.act)));
         match step.act {
-            Act::Alarm(..) | Act::Move(..) | Act::Sicken(_) => continue,
+            Act::Alarm(..) | Act::Move(..) | Act::Sicken(_) | Act::Kill(_) => continue,
             Act::CutOff | Act::Reconnect => {
                 let cut_off = matches!(step.act, Act::CutOff);
                 world.signal(if cut_off { Signal::CutOff } else { Signal::Reconnect });
@@ -232,6 +234,7 @@ fn act(inner: &mut Inner, act: Act, world: &World) {
         Act::CutOff => inner.cut_off = Some(inner.started),
         Act::Reconnect => inner.cut_off = None,
         Act::Sicken(group) => inner.base.region.make_sick(now, group, true),
+        Act::Kill(group) => inner.base.region.kill_tasks_in(now, group),
     }
 }
 

@@ -62,27 +62,39 @@ fn steps(tale: &Tale<'_>, end: usize, end_ms: u64, facts: &Facts) -> Vec<(u64, u
         let then = tale.facts(index).and_then(|facts| facts.release.as_ref());
         index < end && then.is_some_and(|then| then.id == release.id)
     };
-    let wanted: Vec<(u16, u64)> = match release.kind {
+    // The number of each step that shifts, its share and its bake.
+    let wanted: Vec<(usize, u16, u64)> = match release.kind {
         ReleaseKind::Ordinary => plan
             .steps
             .iter()
-            .filter_map(|step| match step {
-                Step::Shift { weight, bake, .. } => Some((weight.tenths(), bake.millis())),
+            .enumerate()
+            .filter_map(|(number, step)| match step {
+                Step::Shift { weight, bake, .. } => Some((number, weight.tenths(), bake.millis())),
                 Step::Pause(_) => None,
             })
             .collect(),
-        ReleaseKind::First | ReleaseKind::Return => vec![(1000, plan.spec.bake.millis())],
+        ReleaseKind::First | ReleaseKind::Return => vec![(0, 1000, plan.spec.bake.millis())],
+    };
+    let under_way = |index: usize| {
+        let then = tale.facts(index).and_then(|facts| facts.release.as_ref());
+        then.map_or(0, |then| usize::from(then.progress.step))
     };
     let reached: Vec<u64> = wanted
         .iter()
-        .map(|(tenths, _)| {
-            let reached = |name: &str| {
-                let landed = tale.landed().find(|(index, _, landed)| match &landed.effect {
+        .map(|(number, tenths, _)| {
+            let landed = |name: &str, first: usize| {
+                tale.landed().find(|(index, _, landed)| match &landed.effect {
                     Effect::SetWeights { route, shares, .. } => {
-                        mine(*index) && route == name && shares.share(group).tenths() == *tenths
+                        let same = route == name && shares.share(group).tenths() == *tenths;
+                        mine(*index) && same && under_way(*index) >= first
                     }
                     _ => false,
-                });
+                })
+            };
+            // What was given before, to fill in for a version without tasks, is no step, unless it still is given when
+            // the step comes.
+            let reached = |name: &str| {
+                let landed = landed(name, *number).or_else(|| landed(name, 0));
                 landed.map_or(end_ms, |(_, entry, _)| entry.at_ms)
             };
             // By the last of the routes.
@@ -94,7 +106,7 @@ fn steps(tale: &Tale<'_>, end: usize, end_ms: u64, facts: &Facts) -> Vec<(u64, u
         .iter()
         .zip(left)
         .zip(&wanted)
-        .map(|((reached, left), (_, bake))| (*reached, left, *bake))
+        .map(|((reached, left), (_, _, bake))| (*reached, left, *bake))
         .collect()
 }
 

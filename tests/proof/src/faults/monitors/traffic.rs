@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use pointsman_core::model::Effect;
 use pointsman_core::model::effect::Shares;
 use pointsman_core::model::facts::{Facts, Release, ReleaseKind};
-use pointsman_core::model::observed::AlarmState;
+use pointsman_core::model::observed::{AlarmState, Service};
 use pointsman_core::records::managed_service::Watches;
 use pointsman_core::records::status::Outcome;
 use pointsman_core::records::strategy::Step;
@@ -95,10 +95,21 @@ fn goes_forward(tale: &Tale<'_>, at: usize, release: &Release, route: &str, shar
     before.is_none_or(|before| shares.gives_more_to(group, before))
 }
 
+/// Everything for the candidate is no step while the way back has no running task: some answer is better than none.
+fn fills_in(seen: Option<&Service>, release: &Release, shares: Shares) -> bool {
+    let (Some(seen), Some(stable)) = (seen, &release.stable) else { return false };
+    let runs = seen.task_sets.iter().any(|set| set.arn == stable.task_set && set.running > 0);
+    !runs && shares.of(stable.group) == 0
+}
+
 fn evidence(tale: &Tale<'_>, at: usize, by: u32, release: &Release, effect: &Effect, note: Note<'_>) {
     let Some((intent, wrote)) = tale.intent(at, by) else { return };
     let Effect::SetWeights { route, shares, .. } = effect else { return };
-    if !goes_forward(tale, at, release, route, *shares) {
+    let seen = tale.readings(at, by).find_map(|(_, reading)| match reading {
+        Reading::Service(service) => Some(service),
+        _ => None,
+    });
+    if !goes_forward(tale, at, release, route, *shares) || fills_in(seen, release, *shares) {
         return;
     }
     let Some(plan) = &wrote.facts.plan else { return };
@@ -121,10 +132,6 @@ fn evidence(tale: &Tale<'_>, at: usize, by: u32, release: &Release, effect: &Eff
             );
         }
     }
-    let seen = tale.readings(at, by).find_map(|(_, reading)| match reading {
-        Reading::Service(service) => Some(service),
-        _ => None,
-    });
     let Some(seen) = seen else { return };
     let needed = shares.share(group).of(seen.desired_count);
     let running = release
