@@ -89,6 +89,80 @@ fn while_evidence_is_missing_only_what_goes_forward_is_not_repeated() {
     ]);
 }
 
+/// The version that serves has no task, seen for the first time; version 2 is in the bake of its 10 %.
+fn stable_without_tasks() -> Look {
+    let mut look = Look::baking();
+    look.stable().running = 0;
+    look
+}
+
+/// A person, or a stale read, shows everything on the candidate, and the write of its share was not answered.
+fn puts_back_its_share(look: &mut Look) {
+    look.lose(weights("public", tenths(100)));
+    look.shows("public", all_to(Group::B));
+}
+
+#[test]
+fn a_lost_write_that_would_give_more_to_a_group_without_tasks_is_not_repeated() {
+    const PUTS_BACK: &str = "set route public to a 90 % / b 10 %";
+    ask(&[
+        ("both run", Look::baking, puts_back_its_share, PUTS_BACK),
+        ("the way back has no task", stable_without_tasks, puts_back_its_share, "wait for Bake"),
+        (
+            "the way back has none, and nobody can read the route",
+            stable_without_tasks,
+            |it| {
+                puts_back_its_share(it);
+                it.observed.routes.insert("public".to_owned(), unread());
+            },
+            "wait for Observation",
+        ),
+        (
+            "it has none, nobody knows whether the first step was made, and a stale read shows weights of before",
+            stable_without_tasks,
+            |it| {
+                it.facts.acknowledged.remove("public");
+                (it.progress().shifted, it.progress().stage) = (false, Stage::Shifting);
+                (it.progress().steady_reads, it.progress().settled) = (2, Span::ZERO);
+                puts_back_its_share(it);
+            },
+            "wait for StableSteady",
+        ),
+        (
+            "it has none, and the write takes from it",
+            stable_without_tasks,
+            |it| it.lose(weights("public", tenths(500))),
+            "set route public to a 50 % / b 50 %",
+        ),
+        (
+            "it has none, and the write leaves it what it has",
+            stable_without_tasks,
+            |it| it.lose(weights("public", tenths(100))),
+            PUTS_BACK,
+        ),
+        (
+            "it has none and gets none, on a route that nobody can read",
+            stable_without_tasks,
+            |it| {
+                it.wrote("public", all_to(Group::B));
+                it.lose(weights("public", all_to(Group::B)));
+                it.observed.routes.insert("public".to_owned(), unread());
+            },
+            "set route public to a 0 % / b 100 %",
+        ),
+        (
+            "it has none, nor has the candidate, which never had traffic",
+            stable_without_tasks,
+            |it| {
+                puts_back_its_share(it);
+                it.candidate().running = 0;
+                it.progress().exposed = false;
+            },
+            PUTS_BACK,
+        ),
+    ]);
+}
+
 /// The candidate's task set was asked for, and nobody knows whether it was made.
 fn creating() -> Look {
     let mut look = Look::of(Scene::creating());

@@ -24,6 +24,7 @@ mod script;
 #[allow(clippy::expect_used, reason = "shared with the core's tests")]
 mod seen;
 mod sweep;
+mod weather;
 mod world;
 
 use fault::Fault;
@@ -65,9 +66,6 @@ pub struct Args {
     /// With `--long`: weathers of each scenario.
     #[arg(long, default_value_t = 20)]
     weathers: u64,
-    /// With `--scenario`: the weather of this seed alone.
-    #[arg(long, requires = "scenario")]
-    weather: Option<u64>,
     /// Also at the calls of waits that look like their neighbours.
     #[arg(long)]
     every: bool,
@@ -75,13 +73,12 @@ pub struct Args {
 
 /// Runs it and prints what was reached.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut faults: Vec<Planned> = args
+    let faults: Vec<Planned> = args
         .call
         .iter()
         .zip(&args.fault)
         .map(|(call, fault)| Planned { call: *call, fault: *fault })
         .collect();
-    faults.extend(args.weather.map(long::weather).unwrap_or_default());
     let chosen: Vec<Scenario> = scenarios::all()
         .into_iter()
         .filter(|scenario| args.scenario.as_ref().is_none_or(|name| name == scenario.name))
@@ -133,24 +130,15 @@ fn suites(args: &Args, scenario: &Scenario, reference: &Reference) -> Vec<(&'sta
         singles,
         (" doubles", long::doubles(scenario.name, reference, args.one_in)),
         (" delays", long::delays(reference)),
-        (" weather", (1..=args.weathers).map(long::weather).collect()),
+        (" weather", long::weathers(args.weathers)),
     ]
 }
 
 /// A run that went wrong, and how to have it again.
 fn tell(scenario: &Scenario, plan: &[Planned], problems: &[String]) {
-    let place: String = match plan {
-        // Only a weather has so many; its seed is its place among the weathers.
-        [_, _, _, ..] => {
-            let seed = (1..=10_000).find(|seed| long::weather(*seed) == plan).unwrap_or_default();
-            format!(" --weather {seed}")
-        }
-        few => {
-            let each = few.iter().map(|it| format!(" --call {} --fault {}", it.call, it.fault));
-            each.collect::<Vec<_>>().concat()
-        }
-    };
-    println!("    faults --scenario {}{place} -v", scenario.name);
+    let each = plan.iter().map(|it| format!(" --call {} --fault {}", it.call, it.fault));
+    let place: Vec<String> = each.collect();
+    println!("    faults --scenario {}{} -v", scenario.name, place.concat());
     problems.iter().take(3).for_each(|problem| println!("        {problem}"));
 }
 

@@ -113,6 +113,8 @@ pub enum Fault {
     HintMissed,
     /// The hint comes so much later.
     HintLate(u64),
+    /// Storms and calms from this call on, by this seed: see [`super::weather`].
+    Weather(u64),
 }
 
 impl fmt::Display for Fault {
@@ -128,6 +130,7 @@ impl fmt::Display for Fault {
             Self::Slow(n) => write!(f, "slow-{n}"),
             Self::TakeOver(n) => write!(f, "take-over-{n}"),
             Self::HintLate(n) => write!(f, "hint-late-{n}"),
+            Self::Weather(n) => write!(f, "weather-{n}"),
             Self::CrashBefore => f.write_str("crash-before"),
             Self::CrashAfter => f.write_str("crash-after"),
             Self::LoseAnswer => f.write_str("lose-answer"),
@@ -177,6 +180,7 @@ impl std::str::FromStr for Fault {
             "slow" => Ok(Self::Slow(secs)),
             "take-over" => Ok(Self::TakeOver(secs)),
             "hint-late" => Ok(Self::HintLate(secs)),
+            "weather" => Ok(Self::Weather(secs)),
             _ => Err(unknown()),
         }
     }
@@ -265,6 +269,7 @@ mod tests {
                 assert_eq!(fault.to_string().parse(), Ok(fault));
             }
         }
+        assert_eq!("weather-7".parse(), Ok(Fault::Weather(7)));
         assert!("late-much".parse::<Fault>().is_err());
     }
 }

@@ -3,16 +3,19 @@
 use pointsman_core::model::observed::TaskSetStatus;
 use pointsman_core::records::status::Outcome as Ended;
 
-use super::fault::Op;
-use super::monitors;
+use super::fault::{Fault, Op};
 use super::region::GROUPS;
 use super::run::Outcome;
 use super::script::Scenario;
 use super::world::Planned;
+use super::{monitors, weather};
 
 /// Passes that a run may need beyond those of the run without faults: a failover and a storm (25), the quiet time
 /// after an unknown outcome twice (60), a deadline used up (60).
 const MORE_TICKS: u32 = 150;
+
+/// And beyond those of what [`weather`] lasts: a pass every poll of 2 s, and as many again for looks at once.
+const TICKS_OF_WEATHER: u32 = 600;
 
 /// How a run compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub struct Reference {
     pub steps_at: Vec<usize>,
     /// Passes.
     pub ticks: u32,
+    /// Virtual time until nothing was left to do.
+    pub settled_ms: u64,
     /// How releases ended.
     pub ended: Vec<(Ended, String)>,
 }
@@ -45,6 +50,7 @@ impl Reference {
             ops: run.ops.clone(),
             steps_at: run.steps_at.clone(),
             ticks: run.ticks,
+            settled_ms: run.settled_ms.unwrap_or_default(),
             ended: run.ended.clone(),
         }
     }
@@ -58,7 +64,7 @@ pub fn judge(scenario: &Scenario, reference: &Reference, run: &Outcome, faults: 
     let same = run.ended == reference.ended;
     let other = scenario.or.iter().any(|allowed| **allowed == outcomes);
     // In bad weather any end is right that is safe and clean.
-    let weather = faults.len() > 2;
+    let weather = faults.iter().any(|planned| matches!(planned.fault, Fault::Weather(_)));
     if run.settled_ms.is_none() {
         wrong.push("it never comes to rest".to_owned());
     } else if !same && !other && !weather {
@@ -67,8 +73,13 @@ pub fn judge(scenario: &Scenario, reference: &Reference, run: &Outcome, faults: 
     if run.settled_ms.is_some() {
         wrong.extend(unclean(scenario, run, same, weather));
     }
+    let latest_ms = weather::LASTS.plus(weather::AFTERWARDS).millis() + reference.settled_ms;
+    if weather && run.settled_ms.is_some_and(|settled_ms| settled_ms > latest_ms) {
+        wrong.push(format!("comes to rest after {:?} ms, {latest_ms} are granted", run.settled_ms));
+    }
     let faults = u32::try_from(faults.len()).unwrap_or(u32::MAX);
-    if run.ticks > reference.ticks + MORE_TICKS.saturating_mul(faults) {
+    let granted = MORE_TICKS.saturating_mul(faults) + if weather { TICKS_OF_WEATHER } else { 0 };
+    if run.ticks > reference.ticks + granted {
         wrong.push(format!("{} passes; {} without faults", run.ticks, reference.ticks));
     }
     match (wrong.is_empty(), same) {
@@ -123,7 +134,7 @@ fn unclean(scenario: &Scenario, run: &Outcome, same: bool, weather: bool) -> Vec
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::fault::{Fault, HALF_SERVED};
+    use super::super::fault::HALF_SERVED;
     use super::super::log::{Entry, What};
     use super::super::{base, run, scenarios};
     use super::*;

@@ -3,9 +3,6 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
-
 use super::fault::{Fault, Op};
 use super::judge::Reference;
 use super::world::Planned;
@@ -23,9 +20,6 @@ const PAIRED: [Fault; 6] = [
 /// An effect lands this much later at most: less than the quiet time after an unknown outcome, which is 60 s and stands
 /// for the life of a signed request.
 const LATEST: u64 = 50;
-
-/// Calls of a run in bad weather; later ones are served.
-const WEATHER_CALLS: u32 = 1_500;
 
 /// Every pair of mutations with every pair of faults; of those one in `one_in`, chosen by a hash of the pair.
 pub fn doubles(scenario: &str, reference: &Reference, one_in: u64) -> Vec<Vec<Planned>> {
@@ -63,16 +57,9 @@ pub fn delays(reference: &Reference) -> Vec<Vec<Planned>> {
     effects.into_iter().flat_map(at_each_second).collect()
 }
 
-/// One call in ten fails with an error of the server, three in ten are throttled, by a seeded generator.
-pub fn weather(seed: u64) -> Vec<Planned> {
-    let mut dice = StdRng::seed_from_u64(seed);
-    (1..=WEATHER_CALLS)
-        .filter_map(|call| match dice.random_range(0..100) {
-            0..10 => Some(Planned { call, fault: Fault::NotApplied }),
-            10..40 => Some(Planned { call, fault: Fault::Throttled }),
-            _ => None,
-        })
-        .collect()
+/// Bad weather from the first call on, so many times another one.
+pub fn weathers(count: u64) -> Vec<Vec<Planned>> {
+    (1..=count).map(|seed| vec![Planned { call: 1, fault: Fault::Weather(seed) }]).collect()
 }
 
 fn calls(reference: &Reference, is: impl Fn(Op) -> bool) -> Vec<u32> {

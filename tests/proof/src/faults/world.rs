@@ -20,6 +20,7 @@ use super::fault::{Fault, Op};
 use super::log::{Entry, Landed, What, Wrote};
 use super::region::SmallRegion;
 use super::script::{Scenario, Step};
+use super::weather::Weather;
 
 /// Older states of the region that a stale read may show.
 const SNAPSHOTS: usize = 6;
@@ -120,6 +121,7 @@ pub struct Inner {
     storms: BTreeMap<Op, u64>,
     /// Until when every other call of a kind is refused, and whether the next one is.
     half_served: BTreeMap<Op, (u64, bool)>,
+    weather: Option<Weather>,
     snapshots: VecDeque<(Timestamp, SmallRegion)>,
     keeps_snapshots: bool,
 }
@@ -149,6 +151,7 @@ impl World {
             faults: faults.iter().map(|planned| (planned.call, planned.fault)).collect(),
             storms: BTreeMap::new(),
             half_served: BTreeMap::new(),
+            weather: None,
             snapshots: VecDeque::new(),
             keeps_snapshots,
         };
@@ -184,7 +187,13 @@ impl World {
         inner.ops.push(op);
         let call = u32::try_from(inner.ops.len()).unwrap_or(u32::MAX);
         let planned = inner.faults.get(&call).copied();
+        if let Some(Fault::Weather(seed)) = planned {
+            inner.weather = Some(Weather::new(seed, now_ms));
+        }
         let fault = match planned {
+            None | Some(Fault::Weather(_)) if inner.weather.is_some() => {
+                inner.weather.as_mut().and_then(|weather| weather.befalls(op, now_ms))
+            }
             Some(Fault::UnreadFor(secs) | Fault::ThrottledFor(secs)) => {
                 inner.storms.insert(op, now_ms + secs * 1_000);
                 planned
