@@ -10,7 +10,7 @@ use super::pass::{Pass, unread};
 use super::{Asked, Next, Wait, WaitingOn};
 use crate::model::effect::short;
 use crate::model::facts::{Cleanup, Halt, HaltReason, Version};
-use crate::model::observed::{LoadBalancer, TaskSet, TaskSetStatus};
+use crate::model::observed::{ForwardAction, TaskSet, TaskSetStatus};
 use crate::model::{Effect, Need, Resource, Seen};
 use crate::records::{Group, Span};
 
@@ -61,6 +61,35 @@ pub(super) fn begin_pass(pass: &mut Pass<'_>) {
     if crashed || changed_hands {
         super::settle::mark_uncertain(facts);
     }
+    begin_quiet_anew(pass);
+}
+
+/// Weight that is seen on a group begins the quiet time and the fresh reads of its clean-up anew, whichever rule has the
+/// say in this pass: the next read may be older than this one.
+fn begin_quiet_anew(pass: &mut Pass<'_>) {
+    let (a, b) = (has_weight(pass, Group::A), has_weight(pass, Group::B));
+    // One whose task set nobody has seen waits for its creation to become impossible, not for traffic to end.
+    for job in pass.facts.cleanups.iter_mut().filter(|job| job.task_set.is_some()) {
+        if matches!((job.group, a, b), (Group::A, true, _) | (Group::B, _, true)) {
+            (job.quiet, job.zero_reads) = (Span::ZERO, 0);
+        }
+    }
+}
+
+/// Whether a route of ours, or any rule of the load balancer, is seen to give the group weight.
+fn has_weight(pass: &Pass<'_>, group: Group) -> bool {
+    let mut routes = pass.production().into_iter().chain(pass.test_route());
+    routes.any(|route| pass.live(&route).is_some_and(|live| live.of(group) > 0))
+        || weight_somewhere(pass, group).is_some()
+}
+
+/// Which rule of the load balancer gives the group weight, when they were read.
+fn weight_somewhere(pass: &Pass<'_>, group: Group) -> Option<String> {
+    let read = pass.input.observed.extra.load_balancer.as_ref()?.known()?;
+    let arn = pass.plan()?.spec.target_groups.of(group).as_str();
+    let gives =
+        |action: &&ForwardAction| action.groups.iter().any(|(name, weight)| name == arn && *weight > 0);
+    read.actions.iter().find(gives).map(|action| action.owner.clone())
 }
 
 /// The next move of housekeeping.
@@ -238,7 +267,10 @@ fn quiesce(pass: &mut Pass<'_>, job: &Cleanup, set: &TaskSet) -> Next {
     if let Some(next) = stable_first(pass, job) {
         return next;
     }
-    let quiet = pass.plan().map_or(Span::ZERO, |plan| plan.quiet(job.uncertain));
+    if let Some(owner) = weight_somewhere(pass, job.group) {
+        return wait(pass, job, WaitingOn::GroupAtZero { owner }, None);
+    }
+    let Some(quiet) = pass.plan().map(|plan| plan.quiet(job.uncertain)) else { return Next::Again };
     if job.quiet < quiet {
         count_quiet(pass);
         return wait(pass, job, WaitingOn::Quiet { group: job.group }, Some(quiet.minus(job.quiet)));
@@ -330,21 +362,14 @@ fn stable_first(pass: &mut Pass<'_>, job: &Cleanup) -> Option<Next> {
 }
 
 fn zero_everywhere(pass: &mut Pass<'_>, job: &Cleanup, set: &TaskSet) -> Next {
-    let read = match &pass.input.observed.extra.load_balancer {
+    match &pass.input.observed.extra.load_balancer {
         None => return Pass::look(Need::LoadBalancer),
         Some(Seen::Unknown(_)) => {
             let on = unread("the load balancer", pass.input.observed.extra.load_balancer.as_ref());
             return wait_reading(pass, job, on, Need::LoadBalancer);
         }
-        Some(Seen::Known(read)) => read,
-    };
-    let Some(group) = pass.plan().map(|plan| plan.spec.target_groups.of(job.group).as_str().to_owned())
-    else {
-        return Next::Again;
-    };
-    if let Some(owner) = weight_somewhere(read, &group) {
-        reset_quiet(pass);
-        return wait_reading(pass, job, WaitingOn::GroupAtZero { owner }, Need::LoadBalancer);
+        // `quiesce` has seen that nothing gives it weight.
+        Some(Seen::Known(_)) => {}
     }
     let reads = bump_zero_reads(pass);
     if reads < ZERO_READS {
@@ -356,14 +381,6 @@ fn zero_everywhere(pass: &mut Pass<'_>, job: &Cleanup, set: &TaskSet) -> Next {
         return wait(pass, job, WaitingOn::GroupAtZero { owner }, None);
     }
     pass.act(Effect::DeleteTaskSet { task_set: set.arn.clone(), external_id: job.external_id.clone() }, false)
-}
-
-fn weight_somewhere(read: &LoadBalancer, group: &str) -> Option<String> {
-    let action = read
-        .actions
-        .iter()
-        .find(|action| action.groups.iter().any(|(arn, weight)| arn == group && *weight > 0))?;
-    Some(action.owner.clone())
 }
 
 /// The task set is no longer listed; its targets must be gone too before the group counts as free.

@@ -4,13 +4,13 @@ use pointsman_core::decide::{Asked, Next};
 use pointsman_core::model::effect::Shares;
 use pointsman_core::model::facts::{Absent, Drift, LateWrite, Outstanding, Retained};
 use pointsman_core::model::observed::{Targets, TaskSetStatus, Weights};
-use pointsman_core::model::{Resource, Seen};
+use pointsman_core::model::{Effect, Resource, Seen};
 use pointsman_core::records::{Group, Span};
 
 use super::{Look, ask};
 use crate::second_opinion::scene::{
-    self, MOMENT, QUIET, QUIET_AFTER_UNKNOWN, SET_B, WATCHED, all_to, latch, load_balancer, tenths, unread,
-    version, weights,
+    self, MOMENT, QUIET, QUIET_AFTER_UNKNOWN, SET_A, SET_B, WATCHED, all_to, latch, load_balancer, tenths,
+    unread, version, weights,
 };
 
 const BACK: &str = "set route public to a 100 % / b 0 %";
@@ -278,6 +278,15 @@ fn a_task_set_that_nobody_knows_whether_it_was_made_is_waited_for_as_long_as_it_
             "wait for Quiet",
         ),
         ("for as long", in_the_dark, |it| quiet(it, QUIET_AFTER_UNKNOWN), "again"),
+        (
+            "for as long, while its group has weight",
+            in_the_dark,
+            |it| {
+                quiet(it, QUIET_AFTER_UNKNOWN);
+                it.shows("preview", all_to(Group::B));
+            },
+            "again",
+        ),
     ]);
 }
 
@@ -333,7 +342,7 @@ type Anew = (&'static str, fn(&mut Look), (Span, u8));
 
 #[test]
 fn what_gives_a_group_weight_again_begins_its_quiet_time_anew_and_what_cannot_be_read_holds_it() {
-    let rows: [Anew; 6] = [
+    let rows: [Anew; 9] = [
         ("nothing", |_| {}, (QUIET, 2)),
         ("a route shows weight", |it| it.shows("public", tenths(1)), (Span::ZERO, 0)),
         (
@@ -360,6 +369,30 @@ fn what_gives_a_group_weight_again_begins_its_quiet_time_anew_and_what_cannot_be
         (
             "some rule gives it weight",
             |it| it.observed.extra.load_balancer = Some(Seen::Known(load_balancer(100, 1))),
+            (Span::ZERO, 0),
+        ),
+        (
+            "a route shows weight, and is looked at again before it is put right",
+            |it| {
+                it.candidate().running = 0;
+                it.shows("public", tenths(1));
+            },
+            (Span::ZERO, 0),
+        ),
+        (
+            "the test route does, and PRIMARY comes first",
+            |it| {
+                it.shows("preview", all_to(Group::B));
+                it.lose(Effect::SetPrimary { task_set: SET_A.to_owned() });
+            },
+            (Span::ZERO, 0),
+        ),
+        (
+            "some rule does, and PRIMARY comes first",
+            |it| {
+                it.observed.extra.load_balancer = Some(Seen::Known(load_balancer(100, 1)));
+                it.lose(Effect::SetPrimary { task_set: SET_A.to_owned() });
+            },
             (Span::ZERO, 0),
         ),
     ];
