@@ -63,12 +63,28 @@ pub struct Args {
     /// With `--long`: of all pairs of faults one in so many.
     #[arg(long, default_value_t = 60)]
     one_in: u64,
+    /// With `--long`: these alone.
+    #[arg(long, requires = "long")]
+    suite: Option<Suite>,
     /// With `--long`: weathers of each scenario.
     #[arg(long, default_value_t = 20)]
     weathers: u64,
     /// Also at the calls of waits that look like their neighbours.
     #[arg(long)]
     every: bool,
+}
+
+/// Which runs of a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Suite {
+    /// One fault each.
+    Singles,
+    /// Two faults each.
+    Doubles,
+    /// An effect that lands at each later second.
+    Delays,
+    /// Storms.
+    Weather,
 }
 
 /// Runs it and prints what was reached.
@@ -122,16 +138,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// What is run of one scenario.
 fn suites(args: &Args, scenario: &Scenario, reference: &Reference) -> Vec<(&'static str, Vec<Vec<Planned>>)> {
-    let singles = ("", sweep::singles(reference, &scenario.hit, args.every));
-    if !args.long {
-        return vec![singles];
-    }
-    vec![
-        singles,
-        (" doubles", long::doubles(scenario.name, reference, args.one_in)),
-        (" delays", long::delays(reference)),
-        (" weather", long::weathers(args.weathers)),
-    ]
+    let all = [
+        (Suite::Singles, "", sweep::singles(reference, &scenario.hit, args.every)),
+        (Suite::Doubles, " doubles", long::doubles(scenario.name, reference, args.one_in)),
+        (Suite::Delays, " delays", long::delays(reference)),
+        (Suite::Weather, " weather", long::weathers(args.weathers)),
+    ];
+    let wanted = |suite: Suite| {
+        let only = args.suite.or((!args.long).then_some(Suite::Singles));
+        only.is_none_or(|only| only == suite)
+    };
+    all.into_iter().filter(|(suite, ..)| wanted(*suite)).map(|(_, name, plans)| (name, plans)).collect()
 }
 
 /// A run that went wrong, and how to have it again.

@@ -14,9 +14,6 @@ use super::{monitors, weather};
 /// after an unknown outcome twice (60), a deadline used up (60).
 const MORE_TICKS: u32 = 150;
 
-/// And beyond those of what [`weather`] lasts: a pass every poll of 2 s, and as many again for looks at once.
-const TICKS_OF_WEATHER: u32 = 600;
-
 /// How a run compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -63,23 +60,20 @@ pub fn judge(scenario: &Scenario, reference: &Reference, run: &Outcome, faults: 
     let outcomes: Vec<Ended> = run.ended.iter().map(|(outcome, _)| *outcome).collect();
     let same = run.ended == reference.ended;
     let other = scenario.or.iter().any(|allowed| **allowed == outcomes);
-    // In bad weather any end is right that is safe and clean.
     let weather = faults.iter().any(|planned| matches!(planned.fault, Fault::Weather(_)));
     if run.settled_ms.is_none() {
         wrong.push("it never comes to rest".to_owned());
-    } else if !same && !other && !weather {
+    } else if !same && !other {
         wrong.push(format!("ended {:?} and not {:?}", run.ended, reference.ended));
     }
     if run.settled_ms.is_some() {
-        wrong.extend(unclean(scenario, run, same, weather));
+        wrong.extend(unclean(scenario, run, same));
     }
     let latest_ms = weather::LASTS.plus(weather::AFTERWARDS).millis() + reference.settled_ms;
-    if weather && run.settled_ms.is_some_and(|settled_ms| settled_ms > latest_ms) {
-        wrong.push(format!("comes to rest after {:?} ms, {latest_ms} are granted", run.settled_ms));
-    }
+    let late = run.settled_ms.filter(|settled_ms| weather && *settled_ms > latest_ms);
+    wrong.extend(late.map(|late| format!("comes to rest after {late} ms, and {latest_ms} are granted")));
     let faults = u32::try_from(faults.len()).unwrap_or(u32::MAX);
-    let granted = MORE_TICKS.saturating_mul(faults) + if weather { TICKS_OF_WEATHER } else { 0 };
-    if run.ticks > reference.ticks + granted {
+    if run.ticks > reference.ticks + MORE_TICKS.saturating_mul(faults) {
         wrong.push(format!("{} passes; {} without faults", run.ticks, reference.ticks));
     }
     match (wrong.is_empty(), same) {
@@ -90,13 +84,13 @@ pub fn judge(scenario: &Scenario, reference: &Reference, run: &Outcome, faults: 
 }
 
 /// What is left over that must not be.
-fn unclean(scenario: &Scenario, run: &Outcome, same: bool, weather: bool) -> Vec<String> {
+fn unclean(scenario: &Scenario, run: &Outcome, same: bool) -> Vec<String> {
     let mut left = Vec::new();
     let Some((item, _)) = &run.base.state else { return vec!["no state".to_owned()] };
     let facts = &item.facts;
     let Some(stable) = &facts.stable else { return vec!["nothing serves".to_owned()] };
     let number = stable.revision.number;
-    let right = number == scenario.serves || weather || (!same && scenario.or_serves.contains(&number));
+    let right = number == scenario.serves || (!same && scenario.or_serves.contains(&number));
     if !right {
         left.push(format!("revision {number} serves"));
     }
@@ -170,6 +164,23 @@ mod tests {
         // A refused write costs a pass, and what was decided in it is decided again.
         let more = usize::try_from(half.ticks - calm.ticks).expect("a number");
         assert!(more <= refused, "{more} passes more for {refused} refused writes");
+    }
+
+    #[test]
+    fn a_run_that_comes_to_rest_too_late_after_the_last_storm_is_wrong() {
+        let scenario = scenarios::named("good").expect("a scenario");
+        let base = base(&scenario).expect("a base");
+        let storms = [Planned { call: 1, fault: Fault::Weather(1) }];
+        let reference = Reference::of(&run::run(&base, &scenario, &[]).expect("runs"));
+        let mut run = run::run(&base, &scenario, &storms).expect("runs");
+        let failed = run.log.iter().filter(|entry| matches!(entry.what, What::Befell(..))).count();
+        assert!(failed > 50, "{failed}");
+        assert_eq!(judge(&scenario, &reference, &run, &storms), Verdict::Same);
+        let latest_ms = weather::LASTS.plus(weather::AFTERWARDS).millis() + reference.settled_ms;
+        run.settled_ms = Some(latest_ms);
+        assert_eq!(judge(&scenario, &reference, &run, &storms), Verdict::Same);
+        run.settled_ms = Some(latest_ms + 1);
+        assert!(matches!(judge(&scenario, &reference, &run, &storms), Verdict::Wrong(why) if why.len() == 1));
     }
 
     #[test]
