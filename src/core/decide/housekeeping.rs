@@ -67,10 +67,10 @@ pub(super) fn begin_pass(pass: &mut Pass<'_>) {
 /// Weight that is seen on a group begins the quiet time and the fresh reads of its clean-up anew, whichever rule has the
 /// say in this pass: the next read may be older than this one.
 fn begin_quiet_anew(pass: &mut Pass<'_>) {
-    let (a, b) = (has_weight(pass, Group::A), has_weight(pass, Group::B));
+    let seen = [Group::A, Group::B].map(|group| (group, has_weight(pass, group)));
     // One whose task set nobody has seen waits for its creation to become impossible, not for traffic to end.
     for job in pass.facts.cleanups.iter_mut().filter(|job| job.task_set.is_some()) {
-        if matches!((job.group, a, b), (Group::A, true, _) | (Group::B, _, true)) {
+        if seen.contains(&(job.group, true)) {
             (job.quiet, job.zero_reads) = (Span::ZERO, 0);
         }
     }
