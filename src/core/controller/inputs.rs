@@ -59,6 +59,11 @@ impl Records {
             commands,
         })
     }
+
+    /// Neither record is there.
+    pub(super) const fn ask_nothing(&self) -> bool {
+        matches!((&self.service, &self.desired), (Asked::Absent, Asked::Absent))
+    }
 }
 
 /// The world, when nothing says where to look.

@@ -150,6 +150,17 @@ impl Memory {
         Self { rev, facts, status, last_pass_ms, last_write_ms, unsaved, answered, doubtful, needs }
     }
 
+    /// A look that began then is followed by nothing: what was seen is forgotten, and the time before it with it.
+    pub(super) const fn forgets_a_look(&mut self, began_ms: u64) {
+        self.last_pass_ms = Some(began_ms);
+    }
+
+    /// Of a decision that is not carried out: what it was stopped for may stay so, and its deadlines must end it.
+    pub(super) fn keeps_time_of(&mut self, decided: &Facts) {
+        self.facts.keep_time_of(decided);
+        self.unsaved = true;
+    }
+
     /// Takes over what time alone has changed.
     pub(super) fn goes_on(&mut self, facts: &Facts) {
         self.unsaved |= *facts != self.facts;

@@ -137,7 +137,10 @@ impl Reconciler {
         if let Some(lasted) = slot.blocked.failed(error, self.clock.monotonic_ms()) {
             error!(error = %trouble, %lasted, "a table does not do what is needed: nothing of this service goes forward");
         }
+        // The last try before a halt begins with what is durable: it may be the rest that a pass panics over.
+        let last_try = matches!(error, ReconcileError::Panicked { .. }) && slot.panics + 1 >= PANICS;
         match error.response() {
+            _ if last_try => slot.forget(),
             Response::Remember => {}
             // Of the permit the loop makes sure before each run, and `act` before each call.
             Response::Doubt | Response::StopActing => slot.doubt(),
@@ -167,31 +170,48 @@ impl Reconciler {
         needs: &BTreeSet<Need>,
     ) -> Result<Turn, ReconcileError> {
         let (wishes, mut unread) = self.wishes(key, slot).await?;
-        let nothing_asked = wishes.service.is_none() && wishes.desired.is_none();
         slot.show_labels(wishes.service.as_ref());
-        let Some(mut memory) = self.memory(key, slot, permit, nothing_asked).await? else {
+        let records = Records::read(&self.core, key, wishes, self.clock.now())?;
+        let Some(mut memory) = self.memory(key, slot, permit, records.ask_nothing()).await? else {
             return Ok(Turn::Gone);
         };
-        let records = Records::read(&self.core, key, wishes, self.clock.now())?;
+        memory.needs.extend(needs.iter().cloned());
+        let turn = Box::pin(self.pass(key, slot, &mut memory, permit, &records, &mut unread)).await;
+        // Whatever came of it, and here alone: `failed` says what becomes of it after an error.
+        slot.memory = Some(memory);
+        match (turn, unread) {
+            // What can't be read is told as soon as there is nothing more to bring back at once.
+            (Ok(Turn::Look(_) | Turn::Later(..) | Turn::Gone), Some(error)) => Err(error),
+            (turn, _) => turn,
+        }
+    }
+
+    /// Observe, decide, follow. What the memory wants to see is struck out once it was decided by.
+    async fn pass(
+        &self,
+        key: &ServiceKey,
+        slot: &mut Slot,
+        memory: &mut Memory,
+        permit: &Permit,
+        records: &Records,
+        unread: &mut Option<ReconcileError>,
+    ) -> Result<Turn, ReconcileError> {
         if slot.panics >= PANICS && memory.facts.halted.is_none() {
-            Box::pin(self.halt_for_panics(key, slot, &mut memory, permit)).await?;
+            Box::pin(self.halt_for_panics(key, slot, memory, permit)).await?;
         }
         let pinned = (self.core.plan_to_observe)(&memory.facts, &records.service);
-        let mut wanted = std::mem::take(&mut memory.needs);
-        wanted.extend(needs.iter().cloned());
         let began_ms = self.clock.monotonic_ms();
         let observed = match &pinned {
-            Some(plan) => self.cloud.observe(plan, &wanted).await,
+            Some(plan) => self.cloud.observe(plan, &memory.needs).await,
             None => nothing_to_observe(),
         };
         slot.observed_ms = Some(began_ms);
-        let watched = self.watched(memory.last_pass_ms, began_ms);
         let fresh_uid = self.fresh_uid(&memory.facts);
-        let denied = slot.claim_denied.take();
+        let denied = slot.claim_denied.clone();
         let input = Input {
             key,
             now: self.clock.now(),
-            watched,
+            watched: self.watched(memory.last_pass_ms, began_ms),
             epoch: permit.epoch(),
             limits: &self.limits,
             service: &records.service,
@@ -202,36 +222,39 @@ impl Reconciler {
             fresh_uid: &fresh_uid,
             claim_denied: denied.as_ref(),
         };
-        let decision = guarded("deciding", || (self.core.decide)(&input))?;
+        let decision = match guarded("deciding", || (self.core.decide)(&input)) {
+            Ok(decision) => decision,
+            Err(error) => {
+                memory.forgets_a_look(began_ms);
+                return Err(error);
+            }
+        };
         if let Some(error) = unread.take_if(|_| !goes_back(&decision)) {
-            slot.claim_denied = denied;
-            slot.memory = Some(memory);
-            slot.still_needs(wanted);
             return Err(error);
         }
-        self.second_opinion(&input, &decision)?;
+        if let Err(error) = self.second_opinion(&input, &decision) {
+            memory.forgets_a_look(began_ms);
+            memory.keeps_time_of(&decision.facts);
+            return Err(error);
+        }
         let status = self.explain(&input, &decision, memory.status.as_ref(), slot);
-        if matches!(decision.next, Next::Look(_)) {
-            slot.claim_denied = denied;
+        if !matches!(decision.next, Next::Look(_)) {
+            slot.claim_denied = None;
         }
         slot.lane = Some(lane_of(&decision.facts));
         slot.shown = Some(Arc::new(status.clone()));
         announce(&mut slot.announced, &decision.next, &status);
-        if nothing_asked && is_over(&decision) {
+        if records.ask_nothing() && is_over(&decision) {
             return Ok(Turn::Gone);
         }
+        let wanted = match &decision.next {
+            Next::Wait(wait) => wait.needs.clone(),
+            _ => BTreeSet::new(),
+        };
         let following = Following { key, permit, began_ms, plan: pinned, status };
-        let turn = Box::pin(self.follow(slot, &mut memory, decision, following)).await;
-        // Also after a failure: `failed` says what becomes of it.
-        slot.memory = Some(memory);
-        if turn.is_err() {
-            slot.still_needs(wanted);
-        }
-        match (turn, unread) {
-            // What can't be read is told as soon as there is nothing more to bring back at once.
-            (Ok(Turn::Look(_) | Turn::Later(..) | Turn::Gone), Some(error)) => Err(error),
-            (turn, _) => turn,
-        }
+        let turn = Box::pin(self.follow(slot, memory, decision, following)).await?;
+        memory.needs = wanted;
+        Ok(turn)
     }
 
     /// An effect that breaks a property is not carried out. Bringing traffic back is the one exception: it is
@@ -256,8 +279,8 @@ impl Reconciler {
         following: Following<'_>,
     ) -> Result<Turn, ReconcileError> {
         let Decision { facts, next, claim, unclaim, ended } = decision;
-        // Also if nothing comes of it: what was seen is forgotten then, and the time before it with it.
-        memory.last_pass_ms = Some(following.began_ms);
+        // Also if nothing comes of it.
+        memory.forgets_a_look(following.began_ms);
         let newly_pinned =
             facts.plan.as_ref().filter(|plan| memory.facts.plan.as_ref() != Some(*plan)).cloned();
         let acts = matches!(next, Next::Act(_));
@@ -306,11 +329,7 @@ impl Reconciler {
             }
             Next::Look(needs) => Turn::Look(needs),
             Next::Again => Turn::AtOnce,
-            Next::Wait(wait) => {
-                let after = self.after(&memory.facts, &wait);
-                memory.needs = wait.needs;
-                Turn::Later(after, "waiting")
-            }
+            Next::Wait(wait) => Turn::Later(self.after(&memory.facts, &wait), "waiting"),
             Next::Settled => Turn::Later(self.limits.idle_poll, "settled"),
             Next::Halted(_) => {
                 let busy = memory.facts.is_busy();

@@ -192,7 +192,7 @@ pub const fn to_failed(call: Call, class: Class) -> Response {
             Call::Write(Reason::Intent | Reason::Change | Reason::Checkpoint | Reason::Answer) => {
                 Response::Doubt
             }
-            // A service whose passes panic starts afresh, and before the other one nothing was watched.
+            // Both come before anything is watched, the first one after runs that began afresh.
             Call::Write(Reason::Halt | Reason::Emergency) => Response::Retry,
         },
     }

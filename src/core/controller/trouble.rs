@@ -50,7 +50,11 @@ impl ReconcileError {
         match self {
             Self::Store { call, source } => response::to_failed(*call, Class::of(source)),
             Self::LeaseEnding => Response::StopActing,
-            Self::Panicked { .. } | Self::Unsafe { .. } | Self::TooLong { .. } => Response::Retry,
+            // The pure part borrows what it is asked about, so a panic leaves it as it was; and of a decision that is stopped
+            // nothing was written or sent.
+            Self::Panicked { .. } | Self::Unsafe { .. } => Response::Doubt,
+            // Dropped in the middle of anything, with what it remembered.
+            Self::TooLong { .. } => Response::Retry,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::records::command::Verb;
 use crate::records::status::Outcome;
 use crate::records::{Group, Percent, Span};
 
+mod clocks;
 mod release;
 
 pub use self::release::{Candidate, Latch, LatchCause, Progress, Release, ReleaseKind, Stage};
@@ -375,54 +376,6 @@ pub struct Ended {
 }
 
 impl Facts {
-    /// The facts with every clock at zero: two that differ in clocks alone need no write of their own.
-    #[must_use]
-    pub fn without_clocks(&self) -> Self {
-        let mut still = self.clone();
-        if let Some(pending) = &mut still.pending {
-            pending.waited = Span::ZERO;
-        }
-        if let Some(release) = &mut still.release {
-            let progress = &mut release.progress;
-            for clock in [
-                &mut progress.held,
-                &mut progress.settled,
-                &mut progress.baked,
-                &mut progress.exposed_for,
-                &mut progress.in_stage,
-                &mut progress.without_evidence,
-                &mut progress.foreign_for,
-                &mut progress.astray,
-            ] {
-                *clock = Span::ZERO;
-            }
-            progress.steady_reads = 0;
-            progress.foreign_reads = 0;
-            progress.missing_reads = 0;
-            if let Some(latch) = &mut release.latch {
-                latch.elapsed = Span::ZERO;
-            }
-        }
-        if let Some(retained) = &mut still.retained {
-            retained.kept = Span::ZERO;
-        }
-        for cleanup in &mut still.cleanups {
-            cleanup.quiet = Span::ZERO;
-            cleanup.elapsed = Span::ZERO;
-        }
-        for write in &mut still.late {
-            write.age = Span::ZERO;
-        }
-        still.overtaken = still.overtaken.map(|_| Span::ZERO);
-        still.absent.clear();
-        still.drift.window = Span::ZERO;
-        still.drift.outage_reads = 0;
-        still.drift.idle_reads = 0;
-        still.lost.reads = 0;
-        still.lost.restarting = still.lost.restarting.map(|_| Span::ZERO);
-        still
-    }
-
     /// Whether anything of ours is under way besides keeping a retained set.
     pub fn is_busy(&self) -> bool {
         self.pending.is_some()

@@ -274,9 +274,9 @@ impl Cell {
     /// Whether what the process knew outlasts the trouble: nothing was read or written that says otherwise.
     fn keeps(&self) -> bool {
         let knew = match self.call {
-            Call::ReadRecords | Call::ReadState => self.at.is_some(),
+            Call::ReadRecords | Call::ReadState | Call::Write(Reason::Halt) => self.at.is_some(),
             Call::Write(Reason::Intent | Reason::Change | Reason::Checkpoint | Reason::Answer) => true,
-            Call::Write(Reason::Halt | Reason::Emergency) => false,
+            Call::Write(Reason::Emergency) => false,
         };
         knew && match response::to_failed(self.call, self.class) {
             Response::Remember => true,
