@@ -1,6 +1,6 @@
 //! Every service gets its turn, and what was started may end.
 
-use super::support::{Bench, Fake, act, decision, script, secs, start, wait};
+use super::support::{Bench, Fake, IDLE, POLL, act, decision, key, script, secs, start, wait};
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -110,4 +110,70 @@ async fn what_is_listed_later_is_found_without_a_hint() {
     assert!(running.views.borrow().services.contains_key(&key));
     let text = Metrics::default().encode().unwrap();
     assert!(text.ends_with("# EOF\n"));
+}
+/// How often a service was decided for, when last, and the longest time between two of these, in milliseconds.
+type Visits = BTreeMap<ServiceKey, (u32, i64, i64)>;
+
+/// As many as a debug build looks at three times in a few seconds; nothing in the loop grows faster than they do.
+const SERVICES: u32 = 4_000;
+/// Of one look.
+const LOOK: Span = Span::from_millis(10);
+/// Four at a time.
+const ROUND: Span = Span::from_millis(LOOK.millis() * SERVICES as u64 / 4);
+
+/// Counts the entries of the snapshots that are published.
+fn copied(mut views: watch::Receiver<Arc<Snapshot>>) -> Arc<AtomicU64> {
+    let copied = Arc::<AtomicU64>::default();
+    let counted = Arc::clone(&copied);
+    tokio::spawn(async move {
+        while views.changed().await.is_ok() {
+            let services = views.borrow_and_update().services.len();
+            counted.fetch_add(u64::try_from(services).unwrap(), Ordering::SeqCst);
+        }
+    });
+    copied
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_record_among_thousands_holds_up_no_other_service() {
+    let fake = Arc::<Fake>::default();
+    for number in 0..SERVICES {
+        fake.ask(&format!("s{number}"));
+    }
+    fake.inner().observe_takes = LOOK;
+    let visits = std::rc::Rc::<RefCell<Visits>>::default();
+    let seen = std::rc::Rc::clone(&visits);
+    script(move |input| {
+        let now_ms = input.now.as_millisecond();
+        let mut seen = seen.borrow_mut();
+        let (times, last_ms, longest_ms) = seen.entry(input.key.clone()).or_insert((0, now_ms, 0));
+        *longest_ms = (*longest_ms).max(now_ms - *last_ms);
+        (*times, *last_ms) = (*times + 1, now_ms);
+        drop(seen);
+        match input.key.name() {
+            "s7" => panic!("nothing can be decided for it"),
+            "s8" => wait(Facts { release: Scene::burning().facts.release, ..input.facts.clone() }),
+            _ => decision(input.facts.clone(), Next::Settled),
+        }
+    });
+    let running = start(fake);
+    let copied = copied(running.views.clone());
+    running.grant(1);
+    secs(180).await;
+    assert!(copied.load(Ordering::SeqCst) <= 180 * 10_000, "{copied:?} entries: people are shown too much");
+    let visits = visits.borrow();
+    assert_eq!(visits.len(), SERVICES as usize);
+    let millis = |span: Span| i64::try_from(span.millis()).unwrap();
+    // A tenth more or less, and a round.
+    let longest = millis(IDLE) * 11 / 10 + millis(ROUND);
+    for (key, (times, _, longest_ms)) in visits.iter().filter(|(key, _)| key.name() != "s7") {
+        assert!(*times >= 2 && *longest_ms <= longest, "{key}: {times} times, {longest_ms} ms apart");
+    }
+    let (times, _, longest_ms) = visits[&key("s8")];
+    // A poll, the look itself, and the one in whose place it comes.
+    let most = millis(POLL.plus(LOOK.times(2)));
+    assert!(times > 60 && longest_ms <= most, "what is under way: {times} times, {longest_ms} ms apart");
+    // Nothing is known of it, so it may be one that goes back: every 5 s at most.
+    let (times, ..) = visits[&key("s7")];
+    assert!((30..=40).contains(&times), "the bad one is tried {times} times");
 }
