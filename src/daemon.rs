@@ -132,7 +132,7 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
     let aws_settings = aws::Settings { operation, ..aws::Settings::default() };
     let cloud = AwsCloud::new(Clients::new(&sdk), &aws_settings, Arc::clone(&clock));
     let sharer = tokio::spawn(cloud.clone().share(permits.clone()));
-    let reconciler = reconciler(&config, cloud, operation, store, &clock, &metrics);
+    let reconciler = reconciler(&config, cloud, timing, store, &clock, &metrics);
     let (shown, snapshots) = watch::channel(Arc::new(Snapshot::default()));
     let heartbeat = Arc::new(Heartbeat::default());
     let controller = Controller {
@@ -171,11 +171,12 @@ pub async fn start(settings: DaemonSettings, shutdown: CancellationToken) -> Res
 fn reconciler(
     config: &Config,
     cloud: AwsCloud,
-    operation: Span,
+    timing: LeaseTiming,
     store: DynamoStore,
     clock: &Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Arc<Reconciler> {
+    let (operation, guarded) = (timing.operation, config.emergency_rollback == EmergencyRollback::Guarded);
     Arc::new(Reconciler {
         store: Arc::new(store),
         cloud: Arc::new(cloud),
@@ -183,6 +184,7 @@ fn reconciler(
         core: core(),
         limits: config.limits(),
         operation,
+        unrecorded_after: guarded.then(|| timing.ttl.minus(timing.margin)),
         metrics: Arc::clone(metrics),
     })
 }

@@ -11,7 +11,7 @@ use crate::lease::{Shard, ShardCount};
 use crate::model::effect::WayBack;
 use crate::model::{Action, Answer, Facts, Need, Observed, Plan};
 use crate::records::status::Outcome;
-use crate::records::{Command, ReleaseStatus, ServiceKey};
+use crate::records::{Command, ReleaseStatus, ServiceKey, Span};
 
 /// Reads and changes AWS for one service.
 #[async_trait]
@@ -72,13 +72,20 @@ impl Permit {
     }
 }
 
-/// What is left of a permit that ran out because no beat was answered: traffic of a release in flight may
-/// be taken back to its stable version ([`Cloud::take_back`]), and nothing else. Made by the lease alone, and
-/// revoked as soon as a beat is answered, or the table shows that others have the shard.
+/// The right to take traffic of a release in flight back to its stable version ([`Cloud::take_back`]), unrecorded,
+/// and to do nothing else. What is left of a permit that ran out because no beat was answered: made by the lease alone,
+/// and revoked as soon as a beat is answered, or the table shows that others have the shard. Or the part of a permit that
+/// is held which needs no record.
 #[derive(Clone)]
 pub struct EmergencyPermit {
     epoch: u64,
-    stands: Arc<std::sync::atomic::AtomicBool>,
+    stands: Stands,
+}
+
+#[derive(Clone)]
+enum Stands {
+    While(Arc<std::sync::atomic::AtomicBool>),
+    With(Permit, Span),
 }
 
 impl std::fmt::Debug for EmergencyPermit {
@@ -90,17 +97,25 @@ impl std::fmt::Debug for EmergencyPermit {
 impl EmergencyPermit {
     /// For the lease keeper (and tests): stands while `stands` does.
     pub const fn new(epoch: u64, stands: Arc<std::sync::atomic::AtomicBool>) -> Self {
-        Self { epoch, stands }
+        Self { epoch, stands: Stands::While(stands) }
     }
 
-    /// The epoch of the permit that ran out.
+    /// Of a permit that is held: stands while that one allows a call that may take `operation`.
+    pub const fn part_of(permit: Permit, operation: Span) -> Self {
+        Self { epoch: permit.epoch, stands: Stands::With(permit, operation) }
+    }
+
+    /// The epoch of that permit.
     pub const fn epoch(&self) -> u64 {
         self.epoch
     }
 
     /// Whether a write may be sent now.
     pub fn stands(&self) -> bool {
-        self.stands.load(std::sync::atomic::Ordering::SeqCst)
+        match &self.stands {
+            Stands::While(stands) => stands.load(std::sync::atomic::Ordering::SeqCst),
+            Stands::With(permit, operation) => permit.allows(operation.millis()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use tracing::{debug, error, warn};
 
 use super::memory::{Memory, Slot};
 use super::reconcile::{Following, Reconciler, Verdict};
-use super::response::Reason;
+use super::response::{Call, Reason};
 use super::tell::bare_status;
 use super::trouble::{ReconcileError, guarded};
 use super::workqueue::Trigger;
@@ -31,6 +31,33 @@ impl Reconciler {
         let verdict = self.look_without_lease(slot, &facts, permit).await;
         slot.known = Some(facts);
         verdict
+    }
+
+    /// After a run that failed with the lease held: when the service's own state item has refused for so long that a lease
+    /// would have run out, the guards of a way back without one are enough for one with it. Nobody else has the shard, no
+    /// effect is sent that is not announced in `known`, and this comes after the run, so that nothing goes on beside it.
+    pub(super) async fn look_unrecorded(
+        &self,
+        slot: &mut Slot,
+        permit: &Permit,
+        error: &ReconcileError,
+        verdict: Verdict,
+    ) -> Verdict {
+        // An item that others wrote, or that can't be understood, says that `known` is not the last word.
+        let refused = error.blocked_call().is_some_and(|call| call != Call::ReadRecords);
+        let for_long = |after| slot.blocked.unrecorded_for(after, self.clock.monotonic_ms());
+        if !refused || !self.unrecorded_after.is_some_and(for_long) {
+            return verdict;
+        }
+        let Some(facts) = slot.known.take() else { return verdict };
+        let permit = EmergencyPermit::part_of(permit.clone(), self.operation);
+        let looked = self.look_without_lease(slot, &facts, &permit).await;
+        slot.known = Some(facts);
+        if !slot.emergency.tried.is_empty() {
+            // The next run must read the table, and so record what was done here, before anything else.
+            slot.forget();
+        }
+        Verdict { again: verdict.again.min(looked.again), ..verdict }
     }
 
     async fn look_without_lease(&self, slot: &mut Slot, facts: &Facts, permit: &EmergencyPermit) -> Verdict {
@@ -86,8 +113,9 @@ impl Reconciler {
         let following = Following { key, permit, began_ms: 0, plan: None, status: status.clone() };
         let write = StateWrite::of(memory.rev, facts, status);
         self.write(&following, memory, write, Reason::Emergency).await?;
+        slot.blocked.recorded();
         self.metrics.emergency("recorded");
-        warn!(detail, "the lease is held again; what was done without it is recorded");
+        warn!(detail, "the table answers again; what was done without it is recorded");
         slot.emergency = Emergency::default();
         Ok(())
     }
@@ -115,7 +143,7 @@ impl Reconciler {
         };
         self.metrics.emergency(result);
         let detail = emergency::detail(&slot.emergency);
-        error!(route, result, detail, "traffic is taken back to stable without a lease");
+        error!(route, result, detail, "traffic is taken back to stable, and nothing can be recorded");
     }
 }
 

@@ -47,6 +47,9 @@ pub struct Reconciler {
     pub limits: Limits,
     /// The longest that one mutating call may take: it starts only while the lease outlasts it.
     pub operation: Span,
+    /// Traffic is taken back unrecorded once a state item alone has refused for so long, the lease being held: as long
+    /// as a permit outlasts the last beat, so that this is no hastier than without a lease. None: never.
+    pub unrecorded_after: Option<Span>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -99,6 +102,7 @@ impl Reconciler {
                 }
                 Ok(Turn::Later(after, outcome)) => {
                     (slot.failures, slot.panics) = (0, 0);
+                    slot.emergency.burning.clear();
                     if slot.blocked.ended() {
                         info!("the tables do again what they are asked");
                     }
@@ -109,7 +113,8 @@ impl Reconciler {
                 }
                 Err(error) => {
                     slot.still_needs(needs);
-                    return self.failed(slot, &error);
+                    let verdict = self.failed(slot, &error);
+                    return self.look_unrecorded(slot, permit, &error, verdict).await;
                 }
             }
             if stop.is_cancelled() {
@@ -316,6 +321,7 @@ impl Reconciler {
                 return Ok(Turn::AtOnce);
             }
             slot.failures = 0;
+            slot.blocked.recorded();
             slot.know(&memory.facts);
             slot.show_ended(told);
         } else {

@@ -37,5 +37,6 @@ mod objections;
 mod store_trouble;
 mod support;
 mod unread_records;
+mod unrecorded;
 mod without_table;
 mod words;

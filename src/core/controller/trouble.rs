@@ -70,7 +70,7 @@ impl ReconcileError {
     }
 
     /// The call that a table does not do, when the next try may find the same: somebody should know if that lasts.
-    const fn blocked_call(&self) -> Option<Call> {
+    pub(super) const fn blocked_call(&self) -> Option<Call> {
         match self {
             Self::Store { call, source } => match Class::of(source) {
                 Class::TooNew | Class::Damaged | Class::Passing | Class::Lasting => Some(*call),
@@ -104,6 +104,8 @@ const TOLD_AFTER: Span = Span::from_secs(60);
 pub struct Blocked {
     /// What failed last, and since when something has, monotonic.
     failing: Option<(Call, u64)>,
+    /// Since when the state item alone could not be read or written, monotonic.
+    unrecorded_since: Option<u64>,
     told: bool,
 }
 
@@ -113,6 +115,9 @@ impl Blocked {
         let call = error.blocked_call()?;
         let (_, since_ms) = *self.failing.get_or_insert((call, now_ms));
         self.failing = Some((call, since_ms));
+        if call != Call::ReadRecords {
+            self.unrecorded_since.get_or_insert(now_ms);
+        }
         let lasted = Span::from_millis(now_ms.saturating_sub(since_ms));
         let told = self.told;
         self.told |= lasted >= TOLD_AFTER;
@@ -122,6 +127,16 @@ impl Blocked {
     /// A run did all that it had to: whether the trouble that is over had been told.
     pub(super) fn ended(&mut self) -> bool {
         std::mem::take(self).told
+    }
+
+    /// The state was written.
+    pub(super) const fn recorded(&mut self) {
+        self.unrecorded_since = None;
+    }
+
+    /// Whether nothing could be recorded for so long.
+    pub(super) fn unrecorded_for(&self, span: Span, now_ms: u64) -> bool {
+        self.unrecorded_since.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= span.millis())
     }
 
     /// What is not done, once it was told.

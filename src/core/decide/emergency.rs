@@ -203,7 +203,7 @@ pub fn record(facts: &Facts, emergency: &Emergency, epoch: u64, now: Timestamp) 
 /// One sentence, for status and history.
 pub fn detail(emergency: &Emergency) -> String {
     let alarms = emergency.because.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    format!("EmergencyRollback: {alarms} burned while the lease could not be renewed")
+    format!("EmergencyRollback: {alarms} burned while nothing could be recorded")
 }
 
 #[cfg(test)]

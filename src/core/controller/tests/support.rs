@@ -4,6 +4,7 @@ use super::*;
 
 pub(super) const POLL: Span = Span::from_secs(2);
 pub(super) const IDLE: Span = Span::from_secs(60);
+pub(super) const UNRECORDED: Span = Span::from_secs(18);
 pub(super) const OPERATION: Span = Span::from_secs(6);
 
 /// Both tables and AWS, with a log of everything that was done to them, in order.
@@ -318,6 +319,7 @@ pub(super) fn reconciler(fake: &Arc<Fake>) -> Reconciler {
         core: core(),
         limits: Limits { installation: "main".to_owned(), poll: POLL, idle_poll: IDLE },
         operation: OPERATION,
+        unrecorded_after: Some(UNRECORDED),
         metrics: Arc::default(),
     }
 }

@@ -97,7 +97,7 @@ async fn what_was_taken_back_is_only_told_when_another_owner_has_the_shard() {
 
 impl Running {
     /// Until this is so; a minute at most.
-    async fn until(&self, what: &str, is: impl Fn(&Inner) -> bool) {
+    pub(super) async fn until(&self, what: &str, is: impl Fn(&Inner) -> bool) {
         for _ in 0..600 {
             if is(&self.fake.inner()) {
                 return;
