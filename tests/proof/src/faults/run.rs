@@ -400,7 +400,8 @@ fn launch(world: &Arc<World>, me: u32, epoch: u64) -> Process {
         core: CORE,
         limits: Limits { installation: "proof".to_owned(), poll: POLL, idle_poll: Span::from_secs(60) },
         operation: OPERATION,
-        unrecorded_after: Some(LEFT),
+        // `monitors::emergency` knows a lease that has lapsed, and no item that refuses alone.
+        unrecorded_after: None,
         metrics: Arc::default(),
     };
     let (permits, leases) = watch::channel(held(BTreeMap::new()));
