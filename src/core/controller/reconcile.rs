@@ -114,7 +114,7 @@ impl Reconciler {
                 Err(error) => {
                     slot.still_needs(needs);
                     let verdict = self.failed(slot, &error);
-                    return self.look_unrecorded(slot, permit, &error, verdict).await;
+                    return Box::pin(self.look_unrecorded(slot, permit, &error, verdict)).await;
                 }
             }
             if stop.is_cancelled() {
