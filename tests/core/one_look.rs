@@ -5,7 +5,7 @@
 //! that clocks stand where the row sets them; the second opinion is asked of every decision.
 
 use pointsman_core::decide::safety::violations;
-use pointsman_core::decide::{Asked, Decision, Input, Limits, Next, decide};
+use pointsman_core::decide::{Asked, Decision, Input, Limits, Next, Wish, decide};
 use pointsman_core::model::facts::{Acknowledged, Outstanding, Progress, Release};
 use pointsman_core::model::observed::{Extra, TaskSet, Weights};
 use pointsman_core::model::{Effect, Facts, Observed, Seen, Shares};
@@ -15,6 +15,7 @@ use pointsman_core::records::{Group, Span};
 
 use crate::second_opinion::scene::{self, EPOCH, Scene, WATCHED};
 
+mod commands;
 mod forward;
 mod leaving;
 mod repair;
@@ -29,6 +30,7 @@ pub struct Look {
     pub facts: Facts,
     pub service: Asked<ManagedServiceSpec>,
     pub desired: Asked<DesiredReleaseSpec>,
+    pub commands: Vec<Wish>,
     pub watched: Span,
 }
 
@@ -62,7 +64,7 @@ impl Look {
         let spec =
             DesiredReleaseSpec { task_definition: "checkout:2".to_owned(), strategy: None, request_id: None };
         let desired = Asked::Valid { spec, hash: "sha256:2".to_owned() };
-        Self { observed, facts, service, desired, watched: Span::ZERO }
+        Self { observed, facts, service, desired, commands: Vec::new(), watched: Span::ZERO }
     }
 
     /// In the first step, of 10 %, with its weights in force.
@@ -133,7 +135,7 @@ impl Look {
             limits: &limits,
             service: &self.service,
             desired: &self.desired,
-            commands: &[],
+            commands: &self.commands,
             observed: &self.observed,
             facts: &self.facts,
             fresh_uid: "u",

@@ -2,17 +2,20 @@
 
 use pointsman_core::decide::Asked;
 use pointsman_core::model::facts::{
-    Drift, Halt, HaltReason, LateWrite, ReleaseKind, Retained, Stage, Trouble,
+    Drift, Halt, HaltReason, LateWrite, Pending, ReleaseKind, Retained, Stage, Trouble,
 };
 use pointsman_core::model::observed::TaskSetStatus;
 use pointsman_core::model::{RefusalClass, Resource, Seen};
 use pointsman_core::records::managed_service::{IdleDrift, Route};
 use pointsman_core::records::{Group, Span};
 
+use super::requests::asked;
 use super::unanswered::idle;
 use super::watch::LANDS;
 use super::{Look, ask};
-use crate::second_opinion::scene::{ID_B, MOMENT, SET_B, all_to, set, tenths, unread, version, weights};
+use crate::second_opinion::scene::{
+    ID_B, MOMENT, SET_B, all_to, identity, revision, set, tenths, unread, version, weights,
+};
 
 const TO_A: &str = "set route public to a 100 % / b 0 %";
 const TO_B: &str = "set route public to a 0 % / b 100 %";
@@ -88,6 +91,31 @@ fn weight_on_a_group_that_cannot_answer_is_put_right_in_the_second_look() {
             |it| it.facts.lost.reads = 1,
             TO_B,
         ),
+        (
+            "what serves has its time to start again",
+            kept_beside_a_lost_one,
+            |it| {
+                it.facts.lost.reads = 1;
+                it.facts.lost.restarting = Some(Span::ZERO);
+            },
+            "wait for StableSteady",
+        ),
+        (
+            "and that time is over",
+            kept_beside_a_lost_one,
+            |it| it.facts.lost.restarting = Some(it.spec().deadlines.capacity),
+            "look",
+        ),
+        (
+            "nothing is to run",
+            kept_beside_a_lost_one,
+            |it| {
+                it.facts.lost.reads = 1;
+                let Seen::Known(service) = &mut it.observed.service else { unreachable!("it is read") };
+                service.desired_count = 0;
+            },
+            "wait for StableSteady",
+        ),
         ("it was put right five times within the hour", outage, |it| it.facts.drift.repairs = 5, TO_A),
         (
             "it was put right six times within the hour",
@@ -108,6 +136,52 @@ fn weight_on_a_group_that_cannot_answer_is_put_right_in_the_second_look() {
             TO_A,
         ),
     ]);
+}
+
+#[test]
+fn what_was_kept_warm_and_given_the_traffic_takes_over_while_it_can_answer() {
+    let rows: [(&str, fn(&mut Look), u32); 3] = [
+        ("it runs", |_| {}, 2),
+        ("it has no task either", |it| it.candidate().running = 0, 1),
+        ("it is seen in the other group", |it| it.candidate().group = Some(Group::A), 1),
+    ];
+    for (what, bend, serves) in rows {
+        let mut look = kept_beside_a_lost_one();
+        look.wrote("public", all_to(Group::B));
+        bend(&mut look);
+        look.pass();
+        let stable = look.facts.stable.as_ref().map(|stable| stable.revision.clone());
+        assert_eq!(stable, Some(revision(serves)), "{what}");
+    }
+}
+
+#[test]
+fn a_request_for_the_version_that_takes_over_is_answered_and_one_for_another_waits() {
+    for (return_to_retained, number, waits) in [(false, 2, false), (true, 3, false), (false, 3, true)] {
+        let mut look = kept_beside_a_lost_one();
+        look.wrote("public", all_to(Group::B));
+        asked(&mut look, identity(number));
+        look.facts.pending = Some(Pending { return_to_retained, ..Pending::default() });
+        look.pass();
+        assert_eq!(look.facts.pending.is_some(), waits, "{return_to_retained} {number}");
+    }
+}
+
+#[test]
+fn an_incident_is_over_when_all_routes_show_one_version() {
+    fn filled_in() -> Look {
+        let mut look = Look::baking();
+        look.stable().running = 0;
+        look.progress().stable_gone_reads = 3;
+        look.wrote("public", all_to(Group::B));
+        look
+    }
+    for look in [idle, filled_in] {
+        let mut look = look();
+        look.facts.drift.routes.insert("public".to_owned());
+        look.pass();
+        assert!(look.facts.drift.routes.is_empty(), "{:?}", look.observed.routes);
+    }
 }
 
 fn refused(resource: Resource) -> Trouble {

@@ -95,7 +95,8 @@ fn nothing_to_go_back_to() -> Look {
     look
 }
 
-fn asked(look: &mut Look, identity: Identity) {
+/// It was asked for before, and still is.
+pub fn asked(look: &mut Look, identity: Identity) {
     let task_definition = identity.task_definition.clone();
     let spec = DesiredReleaseSpec { task_definition, strategy: None, request_id: None };
     look.desired = Asked::Valid { spec, hash: identity.spec_hash.clone() };
