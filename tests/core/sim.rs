@@ -1,6 +1,8 @@
 //! The decision core in a small world: production `decide` and `settle` over the pure region, with the
 //! order of writes that the reconcile loop keeps, in virtual time, with faults at every seam.
 
+mod bugs;
+mod people;
 pub mod region;
 pub mod seen;
 pub mod trouble;
@@ -13,11 +15,11 @@ use pointsman_core::decide::{Asked, Decision, Input, Limits, Next, Wish, plan_to
 use pointsman_core::model::facts::{Ended, Facts, Stage};
 use pointsman_core::model::observed::{Targets, Weights};
 use pointsman_core::model::{Action, Answer, Effect, Need, Observed, Plan, RefusalClass, Seen};
-use pointsman_core::records::command::{Command, CommandKind, CommandSpec, PromoteStep, Verb};
-use pointsman_core::records::desired_release::{ApiVersion, DesiredReleaseSpec};
+use pointsman_core::records::desired_release::DesiredReleaseSpec;
 use pointsman_core::records::managed_service::ManagedServiceSpec;
-use pointsman_core::records::{Percent, ServiceKey, Span};
+use pointsman_core::records::{ServiceKey, Span};
 
+pub use bugs::Bug;
 pub use region::GROUPS;
 use region::SmallRegion;
 use trouble::Injection;
@@ -70,23 +72,6 @@ impl Fault {
                 | Self::DesiredJustGrew
         )
     }
-}
-
-/// How the protocol around the core is broken on purpose, to see that somebody notices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Bug {
-    /// The shipped code.
-    None,
-    /// The latch goes when the alarm is OK again.
-    Unlatch,
-    /// The old set is deleted by role: whichever is not PRIMARY.
-    DeleteByRole,
-    /// The effect is sent before it is announced.
-    ActBeforeRecord,
-    /// Time the daemon was away counts as baked.
-    BakeByWallClock,
-    /// A read that equals what was wanted settles an unknown outcome.
-    ReadEqualsDone,
 }
 
 /// Spoils a decision.
@@ -186,29 +171,6 @@ impl Sim {
         sim
     }
 
-    pub fn ask(&mut self, revision: u32) {
-        self.ask_as(revision, None);
-    }
-
-    pub fn ask_as(&mut self, revision: u32, request_id: Option<&str>) {
-        let spec = DesiredReleaseSpec {
-            task_definition: format!("checkout:{revision}"),
-            strategy: None,
-            request_id: request_id.map(str::to_owned),
-        };
-        let hash = format!("sha256:{revision}-{}", request_id.unwrap_or_default());
-        self.last_next = None;
-        self.desired = Asked::Valid { spec, hash };
-    }
-
-    pub fn command(&mut self, verb: Verb, release: &str, step: Option<PromoteStep>) {
-        let id = format!("01COMMAND{:017}", self.wishes.len());
-        let spec = CommandSpec { verb, release: release.to_owned(), step, by: Some("mara".to_owned()) };
-        let command =
-            Command { api_version: ApiVersion::V1, kind: CommandKind::Command, spec, expire_at: None };
-        self.wishes.push(Wish { id, age: Span::ZERO, command: Ok(command) });
-    }
-
     /// The id of the release in flight, as people write it.
     pub fn release_id(&self) -> String {
         let facts = self.facts();
@@ -228,78 +190,8 @@ impl Sim {
         format!("checkout-{last}")
     }
 
-    pub fn suspend(&mut self, suspend: bool) {
-        if let Asked::Valid { spec, .. } = &mut self.service {
-            spec.suspend = suspend;
-        }
-    }
-
-    /// The platform team deletes the record; `restore_service` writes it again.
-    pub fn withdraw_service_for_a_while(&mut self) {
-        if let Asked::Valid { spec, .. } = &self.service {
-            self.withdrawn = Some(spec.clone());
-            self.service = Asked::Absent;
-        }
-    }
-
-    pub fn restore_service(&mut self) {
-        if let Some(spec) = self.withdrawn.take() {
-            self.service = Asked::Valid { spec, hash: "sha256:service".to_owned() };
-        }
-    }
-
-    /// Somebody makes a task set PRIMARY.
-    pub fn make_primary_by_hand(&mut self, task_set: &str) {
-        let plan = self.durable.plan.clone().expect("pinned");
-        let effect = Effect::SetPrimary { task_set: task_set.to_owned() };
-        self.region.carry_out(self.now, &plan, &effect);
-    }
-
-    /// Somebody scales a task set.
-    pub fn scale_by_hand(&mut self, task_set: &str, scale: Percent) {
-        let plan = self.durable.plan.clone().expect("pinned");
-        let effect = Effect::ScaleTaskSet { task_set: task_set.to_owned(), scale };
-        self.region.carry_out(self.now, &plan, &effect);
-    }
-
-    /// Somebody deletes a task set; what that breaks is not our violation.
-    pub fn delete_by_hand(&mut self, task_set: &str) {
-        self.foreign_hand = true;
-        self.region.delete_set_by_hand(self.now, task_set);
-    }
-
-    pub fn delete_some_set_by_hand(&mut self) {
-        self.foreign_hand = true;
-        if let Some(set) = self.region.task_sets().last() {
-            let arn = set.task_set_arn.clone();
-            self.region.delete_set_by_hand(self.now, &arn);
-        }
-    }
-
     pub fn waits_for_a_record(&self) -> bool {
         matches!(&self.last_next, Some(Next::Wait(wait)) if wait.on.name() == "Record")
-    }
-
-    /// Somebody else writes weights; what they break is not our violation.
-    pub fn move_by_hand(&mut self, a: u32, b: u32) {
-        self.foreign_hand = true;
-        self.last_next = None;
-        self.region.write_weights(self.now, "public", a, b);
-    }
-
-    /// Somebody deletes the production rule.
-    pub fn delete_rule_by_hand(&mut self) {
-        self.foreign_hand = true;
-        self.last_next = None;
-        self.region.delete_production_rule(self.now);
-    }
-
-    /// Somebody makes it anew and writes its ARN into the record.
-    pub fn remake_rule_by_hand(&mut self, a: u32, b: u32) {
-        let rule = self.region.make_production_rule(self.now, a, b);
-        if let Asked::Valid { spec, .. } = &mut self.service {
-            spec.routes.production[0].rule = Some(serde_json::from_value(rule.into()).expect("an ARN"));
-        }
     }
 
     pub fn is_settled(&self) -> bool {
@@ -547,48 +439,6 @@ impl Sim {
     fn record(&mut self, facts: &Facts, found: Vec<Violation>) {
         for violation in found {
             self.violations.push(format!("{violation} (generation {})", facts.generation));
-        }
-    }
-
-    fn break_it(&self, decision: &mut Decision, input: &Input<'_>) {
-        match self.bug {
-            Bug::None | Bug::ActBeforeRecord | Bug::BakeByWallClock => {}
-            Bug::Unlatch => {
-                let quiet = input.observed.alarms.values().all(|seen| {
-                    seen.known().is_some_and(|a| a.state == pointsman_core::model::observed::AlarmState::Ok)
-                });
-                if quiet && let Some(release) = &mut decision.facts.release {
-                    release.latch = None;
-                }
-            }
-            Bug::DeleteByRole => {
-                let active = input.observed.service.known().and_then(|service| {
-                    service
-                        .task_sets
-                        .iter()
-                        .find(|set| set.status != pointsman_core::model::observed::TaskSetStatus::Primary)
-                });
-                if let (Next::Act(action), Some(set)) = (&mut decision.next, active)
-                    && let Effect::DeleteTaskSet { task_set, .. } = &mut action.effect
-                {
-                    task_set.clone_from(&set.arn);
-                    let effect = action.effect.clone();
-                    let entry = pointsman_core::model::facts::Outstanding {
-                        effect: effect.clone(),
-                        unknown: false,
-                        looked: 0,
-                    };
-                    decision.facts.outstanding.insert(effect.resource(), entry);
-                }
-            }
-            Bug::ReadEqualsDone => {
-                decision.facts.outstanding.retain(|_, entry| match &entry.effect {
-                    Effect::SetWeights { route, shares, .. } if entry.unknown => {
-                        self.region.weights_of(route).is_none_or(|live| !live.same_ratio(*shares))
-                    }
-                    _ => true,
-                });
-            }
         }
     }
 

@@ -37,21 +37,24 @@ fn in_the_dark(mut look: Look) -> Look {
     look
 }
 
+fn pending(mut look: Look) -> Look {
+    look.facts.pending = Some(Pending::default());
+    look
+}
+
 #[test]
 fn only_a_break_glass_for_what_is_under_way_waits_for_the_alarms() {
-    let pending = |mut look: Look| {
-        look.facts.pending = Some(Pending::default());
-        look
-    };
-    for (look, verb, release, waits) in [
-        (in_the_dark(Look::baking()), Verb::BreakGlass, THIS, true),
-        (in_the_dark(Look::baking()), Verb::BreakGlass, OTHER, false),
-        (in_the_dark(Look::baking()), Verb::Abort, THIS, false),
-        (pending(in_the_dark(idle())), Verb::BreakGlass, THIS, true),
-        (pending(in_the_dark(idle())), Verb::BreakGlass, OTHER, false),
-        (in_the_dark(idle()), Verb::BreakGlass, THIS, false),
-    ] {
-        let mut look = look;
+    type Row = (fn() -> Look, Verb, ReleaseId, bool);
+    let rows: [Row; 6] = [
+        (|| in_the_dark(Look::baking()), Verb::BreakGlass, THIS, true),
+        (|| in_the_dark(Look::baking()), Verb::BreakGlass, OTHER, false),
+        (|| in_the_dark(Look::baking()), Verb::Abort, THIS, false),
+        (|| pending(in_the_dark(idle())), Verb::BreakGlass, THIS, true),
+        (|| pending(in_the_dark(idle())), Verb::BreakGlass, OTHER, false),
+        (|| in_the_dark(idle()), Verb::BreakGlass, THIS, false),
+    ];
+    for (look, verb, release, waits) in rows {
+        let mut look = look();
         tell(&mut look, verb, release);
         assert_eq!(answer(&look).is_none(), waits, "{verb:?} {release}: {:?}", answer(&look));
     }

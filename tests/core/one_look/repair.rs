@@ -84,6 +84,31 @@ fn weight_on_a_group_that_cannot_answer_is_put_right_in_the_second_look() {
         ),
         ("the service cannot be read", outage, |it| it.observed.service = unread(), "settled"),
         ("nothing that is recorded answers", outage, |it| it.stable().running = 0, "settled"),
+        ("it was put right five times within the hour", outage, |it| it.facts.drift.repairs = 5, TO_A),
+        (
+            "it was put right six times within the hour",
+            outage,
+            |it| it.facts.drift.repairs = 6,
+            "halted: DriftFight",
+        ),
+        (
+            "the last attempt was just refused",
+            outage,
+            |it| it.facts.trouble = Some(refused(Resource::Route("public".to_owned()))),
+            "wait for Effect",
+        ),
+        (
+            "something else was just refused",
+            outage,
+            |it| it.facts.trouble = Some(refused(Resource::Primary)),
+            TO_A,
+        ),
+    ]);
+}
+
+#[test]
+fn the_version_kept_warm_gets_the_traffic_of_a_lost_one_in_the_second_look_unless_that_one_may_start_again() {
+    ask(&[
         ("what serves has no task, and what is kept warm has", kept_beside_a_lost_one, |_| {}, "look"),
         (
             "what serves had no task in the look before either",
@@ -116,31 +141,13 @@ fn weight_on_a_group_that_cannot_answer_is_put_right_in_the_second_look() {
             },
             "wait for StableSteady",
         ),
-        ("it was put right five times within the hour", outage, |it| it.facts.drift.repairs = 5, TO_A),
-        (
-            "it was put right six times within the hour",
-            outage,
-            |it| it.facts.drift.repairs = 6,
-            "halted: DriftFight",
-        ),
-        (
-            "the last attempt was just refused",
-            outage,
-            |it| it.facts.trouble = Some(refused(Resource::Route("public".to_owned()))),
-            "wait for Effect",
-        ),
-        (
-            "something else was just refused",
-            outage,
-            |it| it.facts.trouble = Some(refused(Resource::Primary)),
-            TO_A,
-        ),
     ]);
 }
 
 #[test]
 fn what_was_kept_warm_and_given_the_traffic_takes_over_while_it_can_answer() {
-    let rows: [(&str, fn(&mut Look), u32); 3] = [
+    type Bend = fn(&mut Look);
+    let rows: [(&str, Bend, u32); 3] = [
         ("it runs", |_| {}, 2),
         ("it has no task either", |it| it.candidate().running = 0, 1),
         ("it is seen in the other group", |it| it.candidate().group = Some(Group::A), 1),

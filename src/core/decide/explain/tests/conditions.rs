@@ -59,6 +59,11 @@ fn a_refused_record_says_so_while_the_release_goes_on() {
     scene.desired = Asked::Invalid { refusal, hash: "sha256:0".to_owned(), suspend: false };
     insta::assert_snapshot!(scene.says("Accepted"), @r#"False Malformed spec.taskDefinition is "checkout\u{1b}[31m"; allowed: family:revision; name a revision; the release in flight goes on by its pinned plan"#);
     assert_eq!(scene.status().status.phase, Phase::Baking);
+    if let Asked::Valid { spec, .. } = &mut scene.service {
+        spec.suspend = true;
+    }
+    let told = scene.says("Accepted");
+    assert!(told.ends_with("; the release in flight stands still, as spec.suspend says"), "{told}");
 }
 
 #[test]
