@@ -48,9 +48,14 @@ pub enum What {
     Read(Reading),
     /// The state item changed.
     Wrote(Wrote),
+    /// A write of the state item was not answered with yes, though it may have landed; whether because it is somebody else's.
+    Unwritten {
+        /// The condition failed.
+        overtaken: bool,
+    },
     /// A mutating call was sent: its lease gate was passed.
     Sent(Action),
-    /// A way back was sent without a lease.
+    /// A way back was sent without a lease, or with one and without a record.
     SentWithoutLease(Action),
     /// A mutating call reached the region.
     Landed(Landed),
@@ -135,9 +140,11 @@ impl fmt::Display for What {
             Self::Befell(op, fault) => write!(f, "!!! {fault} at {op:?}"),
             Self::Read(reading) => write!(f, "reads {reading}"),
             Self::Wrote(wrote) => write!(f, "WRITES {wrote}"),
+            Self::Unwritten { overtaken: false } => f.write_str("is told of no write"),
+            Self::Unwritten { overtaken: true } => f.write_str("is told that somebody else wrote"),
             Self::Sent(action) if action.rollback => write!(f, "SENDS {} (way back)", action.effect),
             Self::Sent(action) => write!(f, "SENDS {}", action.effect),
-            Self::SentWithoutLease(action) => write!(f, "SENDS {} (without a lease)", action.effect),
+            Self::SentWithoutLease(action) => write!(f, "SENDS {} (unrecorded)", action.effect),
             Self::Landed(landed) => write!(f, "LANDS {landed}"),
             Self::Answered(effect, Answer::Acknowledged(_)) => write!(f, "is told yes: {effect}"),
             Self::Answered(effect, Answer::Refused { class, .. }) => {

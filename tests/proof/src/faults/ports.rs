@@ -105,7 +105,8 @@ impl Ports {
         if cut_off {
             sleep(IN_VAIN.std()).await;
         }
-        if cut_off || call.fails() {
+        let refuses = self.world.item_refuses(op);
+        if cut_off || refuses || call.fails() {
             self.note(&call, What::Read(Reading::Failed(op)));
             return Err(unavailable("read"));
         }
@@ -328,13 +329,13 @@ impl Ports {
         answer
     }
 
-    /// The table cannot be reached.
-    async fn write_in_vain(&self, call: &Call) -> StoreError {
+    /// The table cannot be reached, or the item refuses.
+    async fn write_in_vain(&self, call: &Call, answer_after: Span) -> StoreError {
         match call.fault {
             Some(Fault::CrashAfter | Fault::CrashLate(_)) => self.die().await,
             fault => self.frozen(fault).await,
         }
-        sleep(IN_VAIN.std()).await;
+        sleep(answer_after.std()).await;
         self.note(call, What::Befell(Op::Write, Fault::NotApplied));
         unavailable("write")
     }
@@ -387,8 +388,23 @@ impl Store for Ports {
         if !permit.allows(OPERATION.millis()) {
             return Err(StoreError::NoLease);
         }
+        let written = self.write_state(&call, write).await;
+        if let Err(error) = &written {
+            let overtaken = matches!(error, StoreError::Conflict { .. });
+            self.note(&call, What::Unwritten { overtaken });
+        }
+        written
+    }
+}
+
+impl Ports {
+    /// A state write that may be sent, and what befalls it.
+    async fn write_state(&self, call: &Call, write: StateWrite) -> Result<u64, StoreError> {
         if self.world.is_cut_off(self.me) {
-            return Err(self.write_in_vain(&call).await);
+            return Err(self.write_in_vain(call, IN_VAIN).await);
+        }
+        if self.world.item_refuses(Op::Write) {
+            return Err(self.write_in_vain(call, WRITE).await);
         }
         match call.fault {
             _ if call.fails() => Err(unavailable("write")),
@@ -397,11 +413,11 @@ impl Store for Ports {
                 Err(StoreError::Unavailable { action: "write", retry: false, source })
             }
             Some(Fault::Late(secs)) => {
-                self.write_later(&call, write, secs);
+                self.write_later(call, write, secs);
                 Err(unavailable("write"))
             }
             Some(Fault::CrashLate(secs)) => {
-                self.write_later(&call, write, secs);
+                self.write_later(call, write, secs);
                 self.die().await
             }
             fault => {

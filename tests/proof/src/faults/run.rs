@@ -36,7 +36,7 @@ use super::world::{Base, Planned, Signal, World, key};
 const FAILOVER: Span = Span::from_secs(21);
 /// What is left of a lease when its table can no longer be reached: the time to live of 15 s without the margin, from a
 /// beat that was answered just before.
-const LEFT: Span = Span::from_secs(13);
+pub const LEFT: Span = Span::from_secs(13);
 /// How long everything must have been still before a run counts as ended: four looks of an idle service.
 const STILL: Span = Span::from_secs(270);
 /// How often the runner looks up.
@@ -400,8 +400,8 @@ fn launch(world: &Arc<World>, me: u32, epoch: u64) -> Process {
         core: CORE,
         limits: Limits { installation: "proof".to_owned(), poll: POLL, idle_poll: Span::from_secs(60) },
         operation: OPERATION,
-        // `monitors::emergency` knows a lease that has lapsed, and no item that refuses alone.
-        unrecorded_after: None,
+        // As the daemon has it: what a lease lives without beats.
+        unrecorded_after: Some(LEFT),
         metrics: Arc::default(),
     };
     let (permits, leases) = watch::channel(held(BTreeMap::new()));

@@ -10,6 +10,7 @@ use pointsman_core::records::managed_service::{IdleDrift, ManagedServiceSpec};
 use pointsman_core::records::status::Outcome::{self, Failed, Refused, RolledBack, Succeeded, Superseded};
 use pointsman_core::records::strategy::{OnTimeout, Pause, StepSpec, Strategy};
 
+use super::fault::Op;
 use super::region::SmallRegion;
 use super::script::{Act, Scenario, Step, When};
 
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Scenario> {
     let mut all = releases();
     all.extend(alarms());
     all.extend(without_the_table());
+    all.extend(while_the_item_refuses());
     all.extend(edits());
     all.extend(hands());
     all.extend(more_hands());
@@ -132,6 +134,28 @@ fn without_the_table() -> Vec<Scenario> {
             ..cut_off("emergency-in-bake", When::At(1000, 4), true, &[RolledBack], 1)
         },
         Scenario { hit: 1..END, ..cut_off("cut-off-in-bake", When::At(1000, 4), false, &[Succeeded], 2) },
+    ]
+}
+
+/// The state item alone refuses for 40 s, in which the lease goes on, and an alarm burns for longer.
+fn while_the_item_refuses() -> Vec<Scenario> {
+    let refused = |name, when, calls| {
+        let script = vec![
+            asks(2),
+            step(when, Act::RefuseState(calls)),
+            step(When::After(3), Act::Alarm("b-5xx", Alarm)),
+            step(When::After(37), Act::RefuseState(&[])),
+            step(When::After(20), Act::Alarm("b-5xx", Ok)),
+        ];
+        // As without the table.
+        Scenario { or: &[&[RolledBack]], hit: 1..END, ..story(name, script, &[RolledBack], 1) }
+    };
+    vec![
+        Scenario {
+            edit: with_two_routes,
+            ..refused("item-refuses-in-bake", When::At(1000, 4), &[Op::Remembered, Op::Write])
+        },
+        refused("item-is-read-only-in-shift", When::At(100, 2), &[Op::Write]),
     ]
 }
 

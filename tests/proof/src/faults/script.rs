@@ -75,6 +75,8 @@ pub enum Act {
     CutOff,
     /// They can.
     Reconnect,
+    /// The state item alone refuses these calls of everybody, from now on: its partition is throttled.
+    RefuseState(&'static [Op]),
     /// Every target in a group fails its health checks from now on.
     Sicken(Group),
     /// Every task in a group dies; ECS starts others.
@@ -132,7 +134,7 @@ pub fn advance(world: &Arc<World>) {
         drop(inner);
         world.note(0, 0, 0, What::Happened(format!("{:?}", step.act)));
         match step.act {
-            Act::Alarm(..) | Act::Move(..) | Act::Sicken(_) | Act::Kill(_) => continue,
+            Act::Alarm(..) | Act::Move(..) | Act::Sicken(_) | Act::Kill(_) | Act::RefuseState(_) => continue,
             Act::CutOff | Act::Reconnect => {
                 let cut_off = matches!(step.act, Act::CutOff);
                 world.signal(if cut_off { Signal::CutOff } else { Signal::Reconnect });
@@ -233,6 +235,7 @@ fn act(inner: &mut Inner, act: Act, world: &World) {
         Act::Abandon => inner.base.people.service = None,
         Act::CutOff => inner.cut_off = Some(inner.started),
         Act::Reconnect => inner.cut_off = None,
+        Act::RefuseState(refuses) => inner.item_refuses = refuses,
         Act::Sicken(group) => inner.base.region.make_sick(now, group, true),
         Act::Kill(group) => inner.base.region.kill_tasks_in(now, group),
     }

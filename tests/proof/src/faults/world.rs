@@ -109,6 +109,8 @@ pub struct Inner {
     pub started: u32,
     /// Processes up to this number cannot reach the table.
     pub cut_off: Option<u32>,
+    /// What the state item alone refuses, to everybody.
+    pub item_refuses: &'static [Op],
     /// Steps of the script that are left.
     pub script: VecDeque<Step>,
     /// How many calls there had been at each step that was taken.
@@ -144,6 +146,7 @@ impl World {
             on_their_way: 0,
             started: 0,
             cut_off: None,
+            item_refuses: &[],
             script: scenario.script.clone().into(),
             steps_at: Vec::new(),
             stepped_ms: 0,
@@ -223,6 +226,11 @@ impl World {
     /// Whether this process cannot reach the table.
     pub fn is_cut_off(&self, process: u32) -> bool {
         self.inner().cut_off.is_some_and(|last| process <= last)
+    }
+
+    /// Whether the state item refuses this call.
+    pub fn item_refuses(&self, op: Op) -> bool {
+        self.inner().item_refuses.contains(&op)
     }
 
     /// What `read` finds in the region now, or as it was some passes ago.

@@ -9,6 +9,7 @@ use pointsman_core::model::{Action, Answer, Effect, Resource};
 
 use super::super::fault::Op;
 use super::super::log::{Entry, Reading, What};
+use super::super::run::LEFT;
 use super::traffic::is_armed;
 use super::{Note, Property, Tale, is_production};
 
@@ -17,10 +18,9 @@ const RECORDED: &str = "EmergencyRollback";
 
 pub(super) fn check(tale: &Tale<'_>, note: Note<'_>) {
     for (at, entry) in tale.all() {
-        match &entry.what {
-            What::SentWithoutLease(action) => guarded(tale, at, entry, action, note),
-            What::Renewed => recorded(tale, at, entry.by, note),
-            _ => {}
+        if let What::SentWithoutLease(action) = &entry.what {
+            guarded(tale, at, entry, action, note);
+            recorded(tale, at, entry, &action.effect.resource(), note);
         }
     }
 }
@@ -35,12 +35,53 @@ pub(super) fn lapsed(tale: &Tale<'_>, at: usize, by: u32) -> Option<usize> {
     word.filter(|(_, entry)| matches!(entry.what, What::Lapsed)).map(|(index, _)| index)
 }
 
-/// One write of a production route back to stable, by an owner whose lease has lapsed, on two looks at the alarms and a
-/// sound stable version, while every production route stands as it was left.
+/// Since when a process that holds its lease was refused its state at every try, once that is for as long as a lease
+/// lives without beats: from the first refusal after the last write that it was told of.
+fn unrecorded(tale: &Tale<'_>, at: usize, by: u32) -> Option<usize> {
+    let (last, holds) =
+        tale.before(at).filter(|(_, entry)| entry.by == by).find_map(|(index, entry)| match entry.what {
+            What::Started | What::Renewed => Some((index, true)),
+            What::Unleased | What::Lapsed | What::Died => Some((index, false)),
+            _ => None,
+        })?;
+    if !holds || !is_refused(tale, at, by) {
+        return None;
+    }
+    let tries = |(_, entry): &(usize, &Entry)| entry.by == by && is_refusal(&entry.what);
+    let told = tale.before(at).take_while(|(index, _)| *index > last).find(|(_, entry)| {
+        let answered = || !tale.log.iter().any(|other| other.call == entry.call && is_refusal(&other.what));
+        entry.by == by && matches!(entry.what, What::Wrote(_)) && answered()
+    });
+    let from = told.map_or(last, |(index, _)| index);
+    let (since, first) = tale.before(at).take_while(|(index, _)| *index > from).filter(tries).last()?;
+    let lasted = tale.log.get(at)?.at_ms.saturating_sub(first.at_ms);
+    (lasted >= LEFT.millis()).then_some(since)
+}
+
+/// Whether this process's last try at the records or its state was refused, and it was the state.
+pub(super) fn is_refused(tale: &Tale<'_>, at: usize, by: u32) -> bool {
+    let last = tale.before(at).filter(|(_, entry)| entry.by == by).find_map(|(_, entry)| match &entry.what {
+        What::Read(Reading::Other(Op::Wishes | Op::Remembered) | Reading::Failed(Op::Wishes))
+        | What::Wrote(_)
+        | What::Unwritten { overtaken: true } => Some(false),
+        refused if is_refusal(refused) => Some(true),
+        _ => None,
+    });
+    last == Some(true)
+}
+
+const fn is_refusal(what: &What) -> bool {
+    matches!(what, What::Unwritten { overtaken: false } | What::Read(Reading::Failed(Op::Remembered)))
+}
+
+/// One write of a production route back to stable, by an owner whose lease has lapsed or whose state has refused for as
+/// long, on two looks at the alarms and a sound stable version, while every production route stands as it was left.
 fn guarded(tale: &Tale<'_>, at: usize, entry: &Entry, action: &Action, note: Note<'_>) {
     let mut object = |what: String| note(Property::GuardedWithoutLease, at, what);
-    let Some(since) = lapsed(tale, at, entry.by) else {
-        return object("its lease has not lapsed for want of the table".to_owned());
+    let Some(since) = lapsed(tale, at, entry.by).or_else(|| unrecorded(tale, at, entry.by)) else {
+        return object(
+            "its lease has not lapsed for want of the table, nor did its state refuse for so long".to_owned(),
+        );
     };
     let Some((facts, epoch)) = known(tale, at, entry.by) else {
         return object("nothing is recorded".to_owned());
@@ -102,13 +143,12 @@ fn known<'a>(tale: &Tale<'a>, at: usize, by: u32) -> Option<(&'a Facts, u64)> {
     })
 }
 
-/// What this process read between two points, newest first.
-fn looks<'a>(
-    tale: &Tale<'a>,
-    (since, at): (usize, usize),
-    by: u32,
-) -> impl Iterator<Item = &'a Reading> + use<'a> {
-    tale.readings(at, by).take_while(move |(index, _)| *index > since).map(|(_, reading)| reading)
+/// What this process read between two points to see whether it must take traffic back, newest first. While it holds its
+/// lease a run looks as well, behind its records; what follows the refusal is the look for a way back.
+fn looks<'a>(tale: &Tale<'a>, (since, at): (usize, usize), by: u32) -> impl Iterator<Item = &'a Reading> {
+    let lapsed = tale.log.get(since).is_some_and(|entry| matches!(entry.what, What::Lapsed));
+    let within = tale.readings(at, by).take_while(move |(index, _)| *index > since);
+    within.filter(move |(index, _)| lapsed || is_refused(tale, *index, by)).map(|(_, reading)| reading)
 }
 
 fn burning_twice(
@@ -188,37 +228,32 @@ fn strange_weights(
     })
 }
 
-/// The first thing that a process does with its lease again is to write down what it did without.
-fn recorded(tale: &Tale<'_>, at: usize, by: u32, note: Note<'_>) {
+/// The first thing that a process does once it can is to write down what it did without a lease or a record.
+fn recorded(tale: &Tale<'_>, at: usize, sent: &Entry, resource: &Resource, note: Note<'_>) {
     let mut object = |at: usize, what: &str| note(Property::EmergencyIsRecorded, at, what.to_owned());
-    let Some(since) = lapsed(tale, at, by) else { return };
-    let without = tale.log.get(since..at).unwrap_or_default();
-    let mine = || without.iter().filter(|entry| entry.by == by);
-    let tried: BTreeSet<Resource> = mine()
-        .filter_map(|entry| match &entry.what {
-            What::SentWithoutLease(action) => Some(action.effect.resource()),
-            _ => None,
-        })
-        .collect();
-    let before = tale.facts(since).and_then(|facts| facts.release.as_ref());
-    let (false, Some(before)) = (tried.is_empty(), before) else { return };
-    let next = tale.all().skip(at).find(|(_, entry)| {
-        entry.by == by && matches!(entry.what, What::Wrote(_) | What::Sent(_) | What::Died)
+    let next = tale.all().skip(at + 1).find(|(_, entry)| {
+        let tells = match &entry.what {
+            // Not one that was sent before, and landed late.
+            What::Wrote(_) => entry.call > sent.call,
+            What::Sent(_) | What::Died | What::Unleased => true,
+            _ => false,
+        };
+        entry.by == sent.by && tells
     });
     let Some((index, entry)) = next else { return };
     let wrote = match &entry.what {
         What::Wrote(wrote) => wrote,
-        What::Died => return,
-        _ => return object(index, "it sends before it records what it did without a lease"),
+        What::Sent(_) => return object(index, "it sends before it records what it did without a lease"),
+        _ => return,
     };
+    let Some(before) = tale.facts(index).and_then(|facts| facts.release.as_ref()) else { return };
     let latch = wrote.facts.release.as_ref().filter(|now| now.id == before.id);
     let latch = latch.and_then(|release| release.latch.as_ref());
     if latch.is_none_or(|latch| before.latch.is_none() && !latch.detail.starts_with(RECORDED)) {
         object(index, "what it did without a lease is not recorded");
     }
-    for resource in tried {
-        if !acknowledged(without, by, &resource) && !wrote.facts.outstanding.contains_key(&resource) {
-            object(index, "a write without a lease that was never answered is not outstanding");
-        }
+    let since = tale.log.get(at..index).unwrap_or_default();
+    if !acknowledged(since, sent.by, resource) && !wrote.facts.outstanding.contains_key(resource) {
+        object(index, "a write without a lease that was never answered is not outstanding");
     }
 }

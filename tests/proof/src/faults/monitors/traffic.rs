@@ -14,7 +14,7 @@ use pointsman_core::records::{Group, Percent};
 use super::super::fault::Op;
 use super::super::log::{Landed, Reading, What, Wrote};
 use super::super::region::GROUPS;
-use super::emergency::lapsed;
+use super::emergency::{is_refused, lapsed};
 use super::{Note, Property, Tale, is_production, lives, production_write};
 
 pub(super) fn check(tale: &Tale<'_>, note: Note<'_>) {
@@ -278,8 +278,9 @@ fn alarms(tale: &Tale<'_>, note: Note<'_>) {
                 && states.get(&alarm.name) == Some(&AlarmState::Alarm)
         });
         let Some(burning) = burning.filter(|_| release.latch.is_none()) else { continue };
-        // Without the table nothing can be written; the history of the alarm is asked before the next effect.
-        let mut failed = lapsed(tale, at, entry.by).is_some();
+        // Without the table, or the state in it, nothing can be written; the history of the alarm is asked before the next
+        // effect.
+        let mut failed = lapsed(tale, at, entry.by).is_some() || is_refused(tale, at, entry.by);
         for (index, later) in tale.all().skip(at + 1) {
             match &later.what {
                 // The latch itself could not be written: it must come before the next effect all the same.
