@@ -97,7 +97,7 @@ pub struct Inner {
     pub base: Base,
     /// Everything that happened.
     pub log: Vec<Entry>,
-    /// Entries that are more than a look.
+    /// Entries that are more than a look, or a write that came to nothing.
     pub moves: usize,
     /// What each call was, in order.
     pub ops: Vec<Op>,
@@ -177,7 +177,7 @@ impl World {
     pub fn note(&self, call: u32, by: u32, epoch: u64, what: What) {
         let at_ms = self.clock.monotonic_ms();
         let mut inner = self.inner();
-        if !matches!(what, What::Read(_) | What::Settled) {
+        if !matches!(what, What::Read(_) | What::Unwritten { .. } | What::Settled) {
             inner.moves += 1;
         }
         inner.log.push(Entry { at_ms, call, by, epoch, what });

@@ -285,7 +285,8 @@ fn alarms(tale: &Tale<'_>, note: Note<'_>) {
             match &later.what {
                 // The latch itself could not be written: it must come before the next effect all the same.
                 What::Befell(Op::Write, _) => failed = true,
-                What::Wrote(wrote) if later.by == entry.by => {
+                // Not one that was sent before the look, and landed late.
+                What::Wrote(wrote) if later.by == entry.by && later.call > entry.call => {
                     if turned_around(wrote, release) {
                         break;
                     }
