@@ -328,6 +328,18 @@ fn an_acknowledgement_without_an_echo_is_of_what_was_asked_for() {
 }
 
 #[test]
+fn a_route_that_is_put_right_a_second_time_is_another_incident() {
+    let shares = Shares { a: 1, b: 0 };
+    let mut facts = Facts::default();
+    for (route, repairs) in [("public", 1), ("internal", 1), ("public", 2), ("internal", 2), ("public", 3)] {
+        facts.drift.repairing = Some(route.to_owned());
+        let effect = Effect::SetWeights { route: route.to_owned(), shares, expect: None };
+        facts = settle(&facts, &effect, &Answer::Acknowledged(Acknowledgement::Done), 3);
+        assert_eq!(facts.drift.repairs, repairs, "{route}");
+    }
+}
+
+#[test]
 fn every_limit_goes_by_its_name_in_the_record() {
     let sim = Sim::serving(|_| {});
     let plan: &Plan = sim.facts().plan.as_ref().expect("a release has ended");

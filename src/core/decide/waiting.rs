@@ -173,7 +173,6 @@ impl WaitingOn {
     pub(super) fn told(&self) -> String {
         match self {
             Self::Observation { what } => format!("cannot see {what}"),
-            Self::Record { detail } => detail.clone(),
             Self::ServiceScaledToZero => "the ECS service has desiredCount 0".to_owned(),
             Self::AlarmBeforeStart { alarm } => format!("alarm {alarm} is in ALARM"),
             Self::GroupBusy { group } => {

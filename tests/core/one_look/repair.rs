@@ -39,8 +39,16 @@ fn outage() -> Look {
 
 /// What serves has no task, and what is kept warm has.
 fn kept_beside_a_lost_one() -> Look {
-    let mut look = outage();
+    let mut look = kept_beside_one_that_serves();
+    look.shows("public", tenths(500));
+    look.facts.drift.outage_reads = 1;
     look.stable().running = 0;
+    look
+}
+
+/// Both run.
+pub fn kept_beside_one_that_serves() -> Look {
+    let mut look = idle();
     look.sets().push(set(SET_B, ID_B, Group::B));
     let version = version(SET_B, ID_B, Group::B, 2);
     look.facts.retained = Some(Retained { version, kept: Span::ZERO, uncertain: false, release: None });
@@ -147,9 +155,18 @@ fn the_version_kept_warm_gets_the_traffic_of_a_lost_one_in_the_second_look_unles
 #[test]
 fn what_was_kept_warm_and_given_the_traffic_takes_over_while_it_can_answer() {
     type Bend = fn(&mut Look);
-    let rows: [(&str, Bend, u32); 3] = [
+    let rows: [(&str, Bend, u32); 4] = [
         ("it runs", |_| {}, 2),
         ("it has no task either", |it| it.candidate().running = 0, 1),
+        (
+            "a person gave it everything, and what served is lost",
+            |it| {
+                it.wrote("public", all_to(Group::A));
+                it.shows("public", all_to(Group::B));
+                it.facts.lost.reads = 1;
+            },
+            2,
+        ),
         ("it is seen in the other group", |it| it.candidate().group = Some(Group::A), 1),
     ];
     for (what, bend, serves) in rows {
@@ -193,6 +210,18 @@ fn an_incident_is_over_when_all_routes_show_one_version() {
 
 fn refused(resource: Resource) -> Trouble {
     Trouble { resource, class: Some(RefusalClass::Throttled), message: String::new(), fresh: true }
+}
+
+#[test]
+fn a_lost_fight_says_what_each_route_shows_by_now() {
+    let mut look = outage();
+    look.facts.drift.repairs = 6;
+    let routes = &mut look.facts.plan.as_mut().expect("a plan").spec.routes.production;
+    routes.push(Route { name: "internal".to_owned(), ..routes[0].clone() });
+    look.observed.routes.insert("internal".to_owned(), unread());
+    look.pass();
+    let halt = look.facts.halted.expect("it gives up");
+    assert!(halt.detail.ends_with("now public a 50 % / b 50 %, internal unread"), "{}", halt.detail);
 }
 
 #[test]

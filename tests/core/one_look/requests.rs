@@ -1,11 +1,14 @@
 //! What a changed record means, by what is there when it is seen.
 
 use pointsman_core::decide::Asked;
-use pointsman_core::model::facts::{Identity, LatchCause, Quarantined, ReleaseId, ReleaseKind, Stage};
+use pointsman_core::model::facts::{
+    Identity, LatchCause, Pending, Quarantined, ReleaseId, ReleaseKind, Stage,
+};
 use pointsman_core::records::Group;
 use pointsman_core::records::desired_release::DesiredReleaseSpec;
 
 use super::leaving::{deleted, removing};
+use super::repair::kept_beside_one_that_serves;
 use super::unanswered::idle;
 use super::{Look, ask};
 use crate::second_opinion::scene::{Scene, all_to, identity, latch, revision};
@@ -143,5 +146,21 @@ fn a_revision_that_failed_starts_again_under_another_request_id_alone() {
         ("under the first one", idle, |it| failed(it, None, Some("two")), "again"),
         ("under the same", idle, |it| failed(it, Some("one"), Some("one")), REFUSED),
         ("under none", idle, |it| failed(it, Some("one"), None), REFUSED),
+    ]);
+}
+
+#[test]
+fn an_operators_return_goes_by_what_is_kept_until_the_service_is_given_up() {
+    fn returns() -> Look {
+        let mut look = kept_beside_one_that_serves();
+        asked(&mut look, identity(1));
+        let identity =
+            Some(Identity { takes_back: Some(ReleaseId { generation: 2, attempt: 1 }), ..identity(2) });
+        look.facts.pending = Some(Pending { return_to_retained: true, identity, ..Pending::default() });
+        look
+    }
+    ask(&[
+        ("it is there", returns, |_| {}, "look"),
+        ("what is kept is given up", returns, |it| it.service = Asked::Absent, "wait for Quiet"),
     ]);
 }
