@@ -172,8 +172,16 @@ fn nothing_on_empty(tale: &Tale<'_>, at: usize, landed: &Landed, note: Note<'_>)
     let untouched = tale.facts(at).is_none_or(|facts| facts.stable.is_none())
         && !tale.landed().any(|(index, _, it)| index <= at && production_write(&it.effect).is_some());
     let production = landed.routes.iter().filter(|(route, _)| is_production(route) && !untouched);
+    let before = tale.before(at).find_map(|(_, entry)| match &entry.what {
+        What::Landed(landed) => Some(&landed.routes),
+        _ => None,
+    });
+    let writes = matches!(landed.effect, Effect::SetWeights { .. });
     for (route, live) in production {
-        for group in GROUPS.into_iter().filter(|group| live.of(*group) > 0) {
+        // Weights that were in force moved nothing: the last task may have died a moment before they were written again.
+        let before = before.and_then(|routes| routes.get(route)).filter(|_| writes);
+        let given = |group| before.is_none_or(|before| live.gives_more_to(group, *before));
+        for group in GROUPS.into_iter().filter(|group| live.of(*group) > 0 && given(*group)) {
             if !landed.service.task_sets.iter().any(|set| lives(set, group) && set.running > 0) {
                 note(
                     Property::NothingOnEmpty,
