@@ -41,6 +41,8 @@ pub const LEFT: Span = Span::from_secs(13);
 const STILL: Span = Span::from_secs(270);
 /// How often the runner looks up.
 const LOOK: Span = Span::from_secs(1);
+/// And while everything is still: what happens then begins in a call, and `moves` counts it.
+const LOOK_WHILE_STILL: Span = Span::from_secs(10);
 /// No run may take longer. The longest hang (5 min), failover, long quiet waits and all deadlines fit.
 const LONGEST: Span = Span::from_mins(30);
 const POLL: Span = Span::from_secs(2);
@@ -235,10 +237,11 @@ impl Runner {
     async fn run(mut self) -> Option<u64> {
         self.start();
         let settled = loop {
+            let look = if self.still_since_ms.is_some() { LOOK_WHILE_STILL } else { LOOK };
             tokio::select! {
                 biased;
                 signal = self.heard.recv() => if let Some(signal) = signal { self.hear(signal).await },
-                () = sleep(LOOK.std()) => {
+                () = sleep(look.std()) => {
                     self.keep_agenda();
                     script::advance(&self.world);
                     if self.is_still() {

@@ -125,7 +125,8 @@ pub struct Inner {
     half_served: BTreeMap<Op, (u64, bool)>,
     weather: Option<Weather>,
     snapshots: VecDeque<(Timestamp, SmallRegion)>,
-    keeps_snapshots: bool,
+    /// Up to this call older states may be asked for.
+    last_stale: u32,
 }
 
 impl World {
@@ -136,7 +137,8 @@ impl World {
         faults: &[Planned],
         signals: mpsc::UnboundedSender<Signal>,
     ) -> Arc<Self> {
-        let keeps_snapshots = faults.iter().any(|planned| matches!(planned.fault, Fault::Stale(_)));
+        let stale = faults.iter().filter(|planned| matches!(planned.fault, Fault::Stale(_)));
+        let last_stale = stale.map(|planned| planned.call).max().unwrap_or(0);
         let inner = Inner {
             base: base.clone(),
             log: Vec::new(),
@@ -156,7 +158,7 @@ impl World {
             half_served: BTreeMap::new(),
             weather: None,
             snapshots: VecDeque::new(),
-            keeps_snapshots,
+            last_stale,
         };
         Arc::new(Self { inner: Mutex::new(inner), clock: TokioClock::starting_at(base.at), signals })
     }
@@ -251,7 +253,7 @@ impl World {
         let now = self.clock.now();
         let mut inner = self.inner();
         inner.ticks += 1;
-        if inner.keeps_snapshots {
+        if inner.ops.len() < usize::try_from(inner.last_stale).unwrap_or(usize::MAX) {
             let region = inner.base.region.clone();
             inner.snapshots.push_back((now, region));
             if inner.snapshots.len() > SNAPSHOTS {
