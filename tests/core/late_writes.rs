@@ -122,6 +122,21 @@ fn a_late_write_is_put_back_only_on_the_evidence_of_a_step_forward() {
     assert_eq!(how_it_ended(&mut sim).0, Outcome::Succeeded);
 }
 
+#[test]
+fn a_late_write_that_lands_at_the_last_moment_is_known_whatever_stale_reads_come_between() {
+    let mut sim = lost_its_first_step();
+    let quiet = sim.facts().plan.as_ref().expect("a plan").quiet(true);
+    let almost = quiet.minus(Span::from_secs(1));
+    sim.run_until(|sim| sim.facts().late.iter().any(|write| write.age >= almost), 2000);
+    at_ten_percent_again(&mut sim);
+    for fault in [Fault::None, Fault::None, Fault::StaleRoutes].repeat(5) {
+        sim.pass(fault);
+    }
+    assert!(goes_on(&sim) && share_of_b(&sim) == 100, "{:?}", sim.facts().release);
+    sim.run_until(|sim| share_of_b(sim) == 1000, 20);
+    assert_eq!(how_it_ended(&mut sim).0, Outcome::Succeeded);
+}
+
 fn nothing_runs_in(seen: &mut Observed, groups: &[Group]) {
     let Seen::Known(service) = &mut seen.service else { return };
     let theirs = |set: &&mut TaskSet| set.group.is_some_and(|group| groups.contains(&group));

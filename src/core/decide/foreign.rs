@@ -15,6 +15,10 @@ use crate::model::facts::{Facts, KEPT, LatchCause, LateWrite};
 use crate::model::{Effect, Resource};
 use crate::records::Span;
 
+/// A late write that a look has seen is known for less than so many polls after it: a pass adds two at most, and one that
+/// reads stale weights may come before the next that sees it.
+const SEEN_FOR: u64 = 2 * 2 + 1;
+
 /// This many consecutive observations, and the propagation wait, before weights that differ from ours are believed.
 pub(super) const READS: u8 = 3;
 
@@ -110,16 +114,26 @@ pub(super) fn may_still_land(pass: &mut Pass<'_>, earlier: Effect) {
 }
 
 /// Past the quiet time no request of back then is accepted any more. One that landed right before is seen in the next
-/// look, and a pass adds two polls at most; then it is being believed, for however long that takes.
-pub(super) fn let_late_calls_age(facts: &mut Facts, watched: Span, poll: Span) {
-    let lands = lands(facts, poll);
-    let believing = facts.drift.idle_reads > 0
-        || facts.release.as_ref().is_some_and(|release| release.progress.foreign_reads > 0);
-    for write in &mut facts.late {
+/// look, and a pass adds two polls at most; each look that sees it grows it younger, for however long it takes to believe.
+pub(super) fn let_late_calls_age(pass: &mut Pass<'_>) {
+    let (watched, poll) = (pass.input.watched, pass.input.limits.poll);
+    let lands = lands(&pass.facts, poll);
+    let mut late = std::mem::take(&mut pass.facts.late);
+    for write in &mut late {
         write.age = write.age.plus(watched);
     }
-    facts.late.retain(|write| believing || write.age < lands);
-    facts.overtaken = facts.overtaken.map(|age| age.plus(watched).min(lands));
+    late.retain(|write| write.age < lands);
+    for write in late.iter_mut().filter(|write| is_shown(pass, write)) {
+        write.age = write.age.min(lands.minus(poll.times(SEEN_FOR)));
+    }
+    pass.facts.late = late;
+    pass.facts.overtaken = pass.facts.overtaken.map(|age| age.plus(watched).min(lands));
+}
+
+/// In place of what we wrote after it.
+fn is_shown(pass: &Pass<'_>, write: &LateWrite) -> bool {
+    let (live, ours) = (pass.live(&write.route), pass.expected(&write.route));
+    live.zip(ours).is_some_and(|(live, ours)| live.same_ratio(write.shares) && !live.same_ratio(ours))
 }
 
 /// How long a call that was followed by another counts as one that may land.

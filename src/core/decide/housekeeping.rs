@@ -23,11 +23,11 @@ const STUCK_POLL: Span = Span::from_mins(5);
 pub(super) fn begin_pass(pass: &mut Pass<'_>) {
     let input = pass.input;
     let (watched, suspended) = (input.watched, pass.input.suspended());
+    super::foreign::let_late_calls_age(pass);
     let facts = &mut pass.facts;
     if facts.uid.is_empty() {
         input.fresh_uid.clone_into(&mut facts.uid);
     }
-    super::foreign::let_late_calls_age(facts, watched, input.limits.poll);
     if let Some(release) = &mut facts.release {
         let progress = &mut release.progress;
         if !suspended {

@@ -14,7 +14,7 @@ use super::unanswered::idle;
 use super::watch::LANDS;
 use super::{Look, ask};
 use crate::second_opinion::scene::{
-    ID_B, MOMENT, SET_B, all_to, identity, revision, set, tenths, unread, version, weights,
+    ID_B, MOMENT, SET_B, WATCHED, all_to, identity, revision, set, tenths, unread, version, weights,
 };
 
 const TO_A: &str = "set route public to a 100 % / b 0 %";
@@ -275,7 +275,18 @@ fn a_late_write_of_ours_is_put_right_whatever_the_record_says_while_it_can_land_
     ask(&[
         ("it can land for a moment yet", drift, |it| late(it, LANDS.minus(MOMENT), 0), "look"),
         ("it cannot when it is first seen", drift, |it| late(it, LANDS, 0), "settled"),
-        ("its time runs out while it is looked at", drift, |it| late(it, LANDS, 1), TO_A),
+        (
+            "its time runs out while it is looked at",
+            drift,
+            |it| {
+                late(it, LANDS.minus(MOMENT), 0);
+                it.wrote("public", all_to(Group::A));
+                it.shows("public", tenths(500));
+                it.pass();
+                it.watched = WATCHED.times(4);
+            },
+            TO_A,
+        ),
     ]);
 }
 

@@ -252,6 +252,16 @@ fn late(look: &mut Look, shares: Shares, age: Span) {
     look.facts.late.push(LateWrite { route: "public".to_owned(), shares, age, landed: false });
 }
 
+/// At the last moment, and then the route shows for a slow look what was written after it.
+fn seen_and_seen_no_more_for_a_look(look: &mut Look) {
+    late(look, tenths(50), LANDS.minus(MOMENT));
+    less(look, 0, Span::ZERO);
+    look.pass();
+    look.watched = WATCHED.times(2);
+    look.shows("public", tenths(100));
+    look.pass();
+}
+
 #[test]
 fn a_late_write_is_known_for_as_long_as_it_can_land_or_is_being_looked_at() {
     ask(&[
@@ -280,13 +290,25 @@ fn a_late_write_is_known_for_as_long_as_it_can_land_or_is_being_looked_at() {
             BY_HAND,
         ),
         (
-            "its time runs out while it is looked at",
+            "it was seen, and slow looks with a stale one between them come after",
             Look::baking,
             |it| {
-                late(it, tenths(50), LANDS);
+                seen_and_seen_no_more_for_a_look(it);
+                it.watched = WATCHED.times(2);
                 less(it, 2, Span::from_mins(1));
             },
             PUT_BACK,
+        ),
+        (
+            "it was seen, and two looks after it see it no more",
+            Look::baking,
+            |it| {
+                seen_and_seen_no_more_for_a_look(it);
+                it.pass();
+                it.watched = WATCHED.times(2);
+                less(it, 2, Span::from_mins(1));
+            },
+            BY_HAND,
         ),
         (
             "it is of other weights",
