@@ -9,7 +9,8 @@
 //! targets drain, because the region waits before it tries again and the model does not care. For the same reason no
 //! trace scales such a set, or deletes it in the tick in which its tasks died (walks of the model let only a candidate's
 //! tasks die); and none lets a set grow in the tick in which it shrank, because the model does not tell a task that is
-//! being stopped from the one that replaces it.
+//! being stopped from the one that replaces it. No trace has tasks come back: in the region it is the delay of a restart
+//! that says when, in the model the budget of [`Kind::Revive`](super::state::Kind); then they start as those of a new set.
 //!
 //! **How time is made equal.** A tick of the model is an hour of the region, in which tasks need half an hour to run
 //! and an hour from there to their first health check: what the model says of a tick is what an hour brings. Within a

@@ -57,7 +57,8 @@ impl Config {
 }
 
 use Kind::{
-    Crash, CutOff, Delay, Die, Drift, Duplicate, Edit, Flip, Lost, Order, Refuse, Stale, TakeOver, Unread,
+    Crash, CutOff, Delay, Die, Drift, Duplicate, Edit, Flip, Lost, Order, Refuse, Revive, Stale, TakeOver,
+    Unread,
 };
 
 const PLAIN: Config = Config {
@@ -89,6 +90,21 @@ const EDITS: &[(Kind, u8)] = &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1),
 const ORDERS: &[(Kind, u8)] =
     &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Order, 1), (Die, 1), (Flip, 1), (Edit, 1)];
 const DRIFT: &[(Kind, u8)] = &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Stale, 1), (Drift, 2)];
+/// Versions that lose their tasks, and may have them again.
+const LOSSES: &[(Kind, u8)] =
+    &[(Die, 2), (Revive, 2), (Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Stale, 1), (Flip, 1)];
+const LOSSES_AND_EDIT: &[(Kind, u8)] = &[
+    (Die, 2),
+    (Revive, 2),
+    (Crash, 1),
+    (TakeOver, 1),
+    (Lost, 1),
+    (Delay, 1),
+    (Stale, 1),
+    (Flip, 1),
+    (Unread, 1),
+    (Edit, 1),
+];
 const MIXED: &[(Kind, u8)] =
     &[(Crash, 1), (TakeOver, 1), (Lost, 1), (Delay, 1), (Duplicate, 1), (Flip, 1), (Edit, 1), (Die, 1)];
 const EVERYTHING: &[(Kind, u8)] = &[
@@ -184,6 +200,13 @@ pub const CI: &[Config] = &[
         ..PLAIN
     },
     Config {
+        name: "losses",
+        about: "versions without tasks, which come back, and faults, three in all",
+        each: LOSSES,
+        all: 3,
+        ..PLAIN
+    },
+    Config {
         name: "everything",
         about: "any two of all faults and acts",
         each: EVERYTHING,
@@ -226,6 +249,14 @@ pub const LONG: &[Config] = &[
         about: "a person moves weights, and faults, five in all",
         each: DRIFT,
         all: 5,
+        ..PLAIN
+    },
+    Config {
+        name: "losses-long",
+        about: "versions without tasks, which come back, edits and faults, four in all",
+        each: LOSSES_AND_EDIT,
+        all: 4,
+        edits: &[Some(1), Some(3), None],
         ..PLAIN
     },
     Config {

@@ -56,9 +56,6 @@ pub fn normalise(facts: &mut Facts, plan: &Plan, possible: Possible) {
         }
     }
     let lands = plan.quiet(true).plus(TICK.times(2));
-    for write in &mut facts.late {
-        write.age = write.age.min(lands);
-    }
     // One that has landed or never will is as none.
     facts.overtaken = facts.overtaken.filter(|age| possible.deleted_service && *age < lands);
     if let Some(retained) = &mut facts.retained {

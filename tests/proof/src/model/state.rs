@@ -121,12 +121,14 @@ pub enum Kind {
     Order,
     /// All tasks of a set die, whoever's it is.
     Die,
+    /// They start again.
+    Revive,
     /// The owner cannot reach the table, until its lease has run out and longer.
     CutOff,
 }
 
 /// Every kind, in the order of the budgets.
-pub const KINDS: [Kind; 14] = [
+pub const KINDS: [Kind; 15] = [
     Kind::Crash,
     Kind::TakeOver,
     Kind::Lost,
@@ -140,6 +142,7 @@ pub const KINDS: [Kind; 14] = [
     Kind::Edit,
     Kind::Order,
     Kind::Die,
+    Kind::Revive,
     Kind::CutOff,
 ];
 
@@ -246,6 +249,8 @@ pub enum Action {
     Order(Verb),
     /// All tasks of a set die.
     Die(u8),
+    /// Tasks of a set start again.
+    Revive(u8),
     /// The owner's lease runs out for want of the table.
     CutOff,
     /// A replica without a lease looks and judges.
@@ -282,6 +287,7 @@ pub fn kind(action: Action) -> &'static str {
         Action::Edit(_) => "edit",
         Action::Order(_) => "command",
         Action::Die(_) => "tasks die",
+        Action::Revive(_) => "tasks come back",
         Action::CutOff => "cut off",
         Action::Judge(_) => "emergency look",
         Action::TakeBack(_, Fate::Done | Fate::AnswerLost) => "emergency write",

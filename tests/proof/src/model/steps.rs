@@ -467,6 +467,13 @@ impl Model {
         if let Some(left) = state.left.spend(Kind::Die) {
             self.die(&State { left, ..*state }, out);
         }
+        if let Some(left) = state.left.spend(Kind::Revive) {
+            for serial in state.world.dead() {
+                let mut next = State { left, ..*state };
+                next.world.revive(serial);
+                self.push(out, Action::Revive(serial), next, None);
+            }
+        }
     }
 
     fn orders(&mut self, state: &State, out: &mut Vec<Step>) {

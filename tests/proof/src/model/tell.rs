@@ -71,6 +71,7 @@ fn sentence(model: &Model, step: &Step) -> String {
         Action::Edit(None) => "a developer deletes the record".to_owned(),
         Action::Order(verb) => format!("an operator writes {verb:?}"),
         Action::Die(serial) => format!("all tasks of ts-{serial} die"),
+        Action::Revive(serial) => format!("tasks of ts-{serial} start again"),
         Action::CutOff => "the owner cannot reach the table, and its lease runs out".to_owned(),
         Action::Judge(index) => match state.replicas[usize::from(index)].map(|replica| replica.hand) {
             Some(Hand::Signed { effect, .. }) => {
@@ -129,6 +130,7 @@ pub fn kinds_of(model: &Model) -> Vec<&'static str> {
         (Kind::Edit, "edit"),
         (Kind::Order, "command"),
         (Kind::Die, "tasks die"),
+        (Kind::Revive, "tasks come back"),
         (Kind::CutOff, "cut off"),
         (Kind::CutOff, "emergency look"),
         (Kind::CutOff, "emergency write"),

@@ -38,7 +38,7 @@ pub struct Set {
     pub running: u8,
     /// Of those that shall run: how many pass their health checks.
     pub healthy: u8,
-    /// No task of it ever passes its health checks again.
+    /// No task of it passes its health checks, or starts at all.
     pub sick: bool,
     /// Its targets were all healthy once.
     pub proved: bool,
@@ -257,10 +257,23 @@ impl World {
         self.production = if to_b { 1000 } else { 0 };
     }
 
-    /// All tasks of a set die, and none of it ever passes its health checks again.
+    /// All tasks of a set die, and none starts again until [`Self::revive`].
     pub fn die(&mut self, serial: u8) {
         if let Some(set) = self.set_mut(serial) {
             (set.running, set.healthy, set.sick) = (0, 0, true);
+        }
+    }
+
+    /// Sets whose tasks died and could start again.
+    pub fn dead(&self) -> impl Iterator<Item = u8> {
+        let dead = |set: &&Set| set.sick && set.running == 0 && !set.draining && set.revision != SICK;
+        self.sets().filter(dead).map(|set| set.serial)
+    }
+
+    /// Tasks of a set that died start again with the next tick, as those of a new one.
+    pub fn revive(&mut self, serial: u8) {
+        if let Some(set) = self.set_mut(serial) {
+            set.sick = false;
         }
     }
 
