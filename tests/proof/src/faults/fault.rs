@@ -249,18 +249,34 @@ pub fn applicable(op: Op) -> Vec<Fault> {
     }
 }
 
-/// Whether the fault means more here than at the next read of the same pass. A process that dies, stands still or is
-/// slow between two reads of one pass has done nothing in between.
-pub fn tells_here(op: Op, fault: Fault) -> bool {
-    let between = matches!(op, Op::Service | Op::Routes);
+/// Whether the fault means more at `op` than at the call after it. Between two reads of one pass a process does nothing:
+/// whether it dies, stands still or is slow at the one or the other comes to the same, but that what it has read
+/// by then is oldest at the last.
+pub fn tells_here(op: Op, fault: Fault, after: Option<Op>) -> bool {
     let of_process =
         matches!(fault, Fault::CrashBefore | Fault::Slow(_) | Fault::TakeOver(_) | Fault::SplitBrain);
-    !(between && of_process)
+    let begins_a_pass = |op: Op| matches!(op, Op::Wishes | Op::List);
+    let reads_on = |op: Op| !op.is_mutation() && op != Op::Hint && !begins_a_pass(op);
+    !(of_process && !op.is_mutation() && after.is_some_and(reads_on))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_hit_at_the_last_read_of_a_pass_and_at_every_change() {
+        let hit = |op, after| tells_here(op, Fault::CrashBefore, after);
+        let pass = [Op::Wishes, Op::Remembered, Op::Service, Op::Routes, Op::Alarms, Op::Targets];
+        for two in pass.windows(2) {
+            assert!(!hit(two[0], Some(two[1])), "{two:?}");
+            assert!(tells_here(two[0], Fault::Unread, Some(two[1])), "a read that fails is not the same");
+        }
+        for after in [None, Some(Op::Wishes), Some(Op::Write), Some(Op::Effect), Some(Op::Hint)] {
+            assert!(hit(Op::Targets, after), "{after:?}");
+        }
+        assert!(hit(Op::Write, Some(Op::Effect)) && hit(Op::Effect, Some(Op::Write)));
+    }
 
     #[test]
     fn every_fault_is_named_so_that_it_can_be_replayed() {

@@ -40,7 +40,8 @@ pub fn singles(reference: &Reference, hit: &Range<usize>, every: bool) -> Vec<Ve
             continue;
         }
         let call = u32::try_from(index + 1).unwrap_or(u32::MAX);
-        let faults = applicable(*op).into_iter().filter(|fault| every || tells_here(*op, *fault));
+        let after = reference.ops.get(index + 1).copied();
+        let faults = applicable(*op).into_iter().filter(|fault| every || tells_here(*op, *fault, after));
         plans.extend(faults.map(|fault| vec![Planned { call, fault }]));
     }
     plans
