@@ -56,7 +56,7 @@ pub fn of_decision(before: &Facts, decision: &Decision) -> Option<Broken> {
     let after = &decision.facts;
     unknown_was_forgotten(before, after).or_else(|| ended_twice(before, decision)).or_else(|| {
         let Next::Act(action) = &decision.next else { return None };
-        announced(after, &action.effect).or_else(|| weight_is_right(after, &action.effect))
+        announced(after, &action.effect).or_else(|| weight_is_right(before, after, &action.effect))
     })
 }
 
@@ -92,7 +92,7 @@ fn announced(after: &Facts, effect: &Effect) -> Option<Broken> {
 
 /// A production weight goes to nothing that is to be removed, forward only to what is asked for, and never forward
 /// after the latch, unless three looks in a row found the way back without a task: then nobody else can answer.
-fn weight_is_right(after: &Facts, effect: &Effect) -> Option<Broken> {
+fn weight_is_right(before: &Facts, after: &Facts, effect: &Effect) -> Option<Broken> {
     let Effect::SetWeights { route, shares, .. } = effect else { return None };
     let release = after.release.as_ref().filter(|_| route == "public")?;
     let candidate = release.candidate.group;
@@ -107,8 +107,12 @@ fn weight_is_right(after: &Facts, effect: &Effect) -> Option<Broken> {
     if release.latch.is_some() && !nobody_else_answers {
         return Some(Broken::new(S4, format!("{effect}, and the release goes back")));
     }
-    // A version kept warm is the one that is left, when it was about to return anyway.
-    let takes_over = release.kind == ReleaseKind::Return && release.progress.stable_gone_reads > 0;
+    // A version kept warm is the one that is left, when it was about to return anyway. Nobody can say whether a write whose
+    // answer was lost gave it the traffic: it is repeated also when the other one has tasks again.
+    let open = before.outstanding.get(&effect.resource()).map(|entry| &entry.effect);
+    let repeats = matches!(open, Some(Effect::SetWeights { shares: open, .. }) if open == shares);
+    let nobody_else = release.progress.stable_gone_reads > 0 || repeats;
+    let takes_over = release.kind == ReleaseKind::Return && nobody_else;
     if !release.progress.gate_passed && !takes_over {
         return Some(Broken::new(S1, format!("{effect}, and the gate was not passed")));
     }
