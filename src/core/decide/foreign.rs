@@ -16,8 +16,8 @@ use crate::model::{Effect, Resource};
 use crate::records::Span;
 
 /// A late write that a look has seen is known for less than so many polls after it: a pass adds two at most, and one that
-/// reads stale weights may come before the next that sees it.
-const SEEN_FOR: u64 = 2 * 2 + 1;
+/// reads stale weights may come before the next that sees it. One more than both.
+const SEEN_FOR: u64 = 5;
 
 /// This many consecutive observations, and the propagation wait, before weights that differ from ours are believed.
 pub(super) const READS: u8 = 3;
