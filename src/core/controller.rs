@@ -83,6 +83,7 @@ const PUBLISH_EVERY: Span = Span::from_millis(200);
 /// and so much older for so many: a snapshot copies an entry of each, so that no more than 10,000 of them are copied in
 /// a second, however many there are. 10,000 services are seen as they were 1.2 s ago.
 const PUBLISHED_IN_A_MS: usize = 10;
+
 /// Runs until `shutdown`, then lets the runs under way end.
 pub async fn run(controller: Controller, shutdown: CancellationToken) -> Result<(), LeaseKeeperGone> {
     let mut work = Loop::new(controller, shutdown);

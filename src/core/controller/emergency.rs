@@ -1,5 +1,5 @@
-//! A run without a lease: look, judge, and take one route back at most (`decide::emergency`). What was done is
-//! remembered by the process, and recorded by the first run that has the lease again.
+//! A run without a lease, or one with it that could not record anything for as long: look, judge, and take one route back
+//! at most (`decide::emergency`). What was done is remembered by the process, and recorded by the first run that can.
 
 use tracing::{debug, error, warn};
 
@@ -28,7 +28,7 @@ impl Reconciler {
         let Some(facts) = slot.known.take() else {
             return without_lease(self.limits.idle_poll, "without_lease");
         };
-        let verdict = self.look_without_lease(slot, &facts, permit).await;
+        let verdict = self.look_for_an_emergency(slot, &facts, permit).await;
         slot.known = Some(facts);
         verdict
     }
@@ -51,7 +51,7 @@ impl Reconciler {
         }
         let Some(facts) = slot.known.take() else { return verdict };
         let permit = EmergencyPermit::part_of(permit.clone(), self.operation);
-        let looked = self.look_without_lease(slot, &facts, &permit).await;
+        let looked = self.look_for_an_emergency(slot, &facts, &permit).await;
         slot.known = Some(facts);
         if !slot.emergency.tried.is_empty() {
             // The next run must read the table, and so record what was done here, before anything else.
@@ -60,7 +60,8 @@ impl Reconciler {
         Verdict { again: verdict.again.min(looked.again), ..verdict }
     }
 
-    async fn look_without_lease(&self, slot: &mut Slot, facts: &Facts, permit: &EmergencyPermit) -> Verdict {
+    /// One look on the facts that were durable last, and one write at most: without a lease, or while nothing can be recorded.
+    async fn look_for_an_emergency(&self, slot: &mut Slot, facts: &Facts, permit: &EmergencyPermit) -> Verdict {
         let Some((plan, needs)) = emergency::to_observe(facts) else {
             return without_lease(self.limits.idle_poll, "without_lease");
         };
@@ -83,7 +84,7 @@ impl Reconciler {
             }
             Ok(_) => without_lease(self.limits.poll, "without_lease"),
             Err(stays) => {
-                debug!(why = stays.name(), "without a lease traffic stays where it is");
+                debug!(why = stays.name(), "traffic stays where it is");
                 without_lease(self.limits.poll, "without_lease")
             }
         }

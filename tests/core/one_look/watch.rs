@@ -333,6 +333,19 @@ fn a_late_write_is_known_for_as_long_as_it_can_land_or_is_being_looked_at() {
 }
 
 #[test]
+fn a_late_write_is_known_for_longer_by_its_own_weights_in_place_of_ours_alone() {
+    for (its, shown, known) in [(50, 50, true), (50, 30, false), (100, 100, false)] {
+        let mut look = Look::baking();
+        late(&mut look, tenths(its), LANDS.minus(MOMENT));
+        look.shows("public", tenths(shown));
+        look.pass();
+        look.watched = WATCHED;
+        look.pass();
+        assert_eq!(!look.facts.late.is_empty(), known, "{its} seen as {shown}, and 100 is ours");
+    }
+}
+
+#[test]
 fn of_several_late_writes_the_one_that_landed_is_struck_out() {
     let mut look = Look::baking();
     late(&mut look, tenths(50), Span::ZERO);

@@ -111,6 +111,7 @@ async fn what_is_listed_later_is_found_without_a_hint() {
     let text = Metrics::default().encode().unwrap();
     assert!(text.ends_with("# EOF\n"));
 }
+
 /// How often a service was decided for, when last, and the longest time between two of these, in milliseconds.
 type Visits = BTreeMap<ServiceKey, (u32, i64, i64)>;
 
