@@ -61,7 +61,12 @@ impl Reconciler {
     }
 
     /// One look on the facts that were durable last, and one write at most: without a lease, or while nothing can be recorded.
-    async fn look_for_an_emergency(&self, slot: &mut Slot, facts: &Facts, permit: &EmergencyPermit) -> Verdict {
+    async fn look_for_an_emergency(
+        &self,
+        slot: &mut Slot,
+        facts: &Facts,
+        permit: &EmergencyPermit,
+    ) -> Verdict {
         let Some((plan, needs)) = emergency::to_observe(facts) else {
             return without_lease(self.limits.idle_poll, "without_lease");
         };
