@@ -25,37 +25,34 @@ pub(super) fn check(tale: &Tale<'_>, note: Note<'_>) {
     }
 }
 
+const fn is_of_the_lease(what: &What) -> bool {
+    matches!(what, What::Started | What::Unleased | What::Lapsed | What::Renewed | What::Died)
+}
+
 /// Since when this process's lease has lapsed, by its last word about it.
 pub(super) fn lapsed(tale: &Tale<'_>, at: usize, by: u32) -> Option<usize> {
-    let word = tale.before(at).find(|(_, entry)| {
-        let of_the_lease =
-            matches!(entry.what, What::Started | What::Unleased | What::Lapsed | What::Renewed | What::Died);
-        entry.by == by && of_the_lease
-    });
+    let word = tale.before(at).find(|(_, entry)| entry.by == by && is_of_the_lease(&entry.what));
     word.filter(|(_, entry)| matches!(entry.what, What::Lapsed)).map(|(index, _)| index)
 }
 
-/// Since when a process that holds its lease was refused its state at every try, once that is for as long as a lease
-/// lives without beats: from the first refusal after the last write that it was told of.
-fn unrecorded(tale: &Tale<'_>, at: usize, by: u32) -> Option<usize> {
-    let (last, holds) =
-        tale.before(at).filter(|(_, entry)| entry.by == by).find_map(|(index, entry)| match entry.what {
-            What::Started | What::Renewed => Some((index, true)),
-            What::Unleased | What::Lapsed | What::Died => Some((index, false)),
-            _ => None,
-        })?;
-    if !holds || !is_refused(tale, at, by) {
-        return None;
+/// Since when this process could record nothing, once that opens a way back: its lease has lapsed, or it holds it, and its
+/// state was refused at every try for as long as a lease lives without beats, whether or not one lapsed meanwhile.
+fn shut_out(tale: &Tale<'_>, at: usize, by: u32) -> Option<usize> {
+    let mine = || tale.before(at).filter(|(_, entry)| entry.by == by);
+    let answered = |entry: &Entry| !tale.log.iter().any(|it| it.call == entry.call && is_refusal(&it.what));
+    let (told, _) = mine().find(|(_, entry)| match entry.what {
+        What::Started => true,
+        What::Wrote(_) => answered(entry),
+        _ => false,
+    })?;
+    let first = mine().take_while(|(index, _)| *index > told).filter(|(_, it)| is_refusal(&it.what)).last();
+    if let Some(lapsed) = lapsed(tale, at, by) {
+        return Some(first.map_or(lapsed, |(refused, _)| refused.min(lapsed)));
     }
-    let tries = |(_, entry): &(usize, &Entry)| entry.by == by && is_refusal(&entry.what);
-    let told = tale.before(at).take_while(|(index, _)| *index > last).find(|(_, entry)| {
-        let answered = || !tale.log.iter().any(|other| other.call == entry.call && is_refusal(&other.what));
-        entry.by == by && matches!(entry.what, What::Wrote(_)) && answered()
-    });
-    let from = told.map_or(last, |(index, _)| index);
-    let (since, first) = tale.before(at).take_while(|(index, _)| *index > from).filter(tries).last()?;
+    let (_, word) = mine().find(|(_, entry)| is_of_the_lease(&entry.what))?;
+    let (since, first) = first.filter(|_| matches!(word.what, What::Started | What::Renewed))?;
     let lasted = tale.log.get(at)?.at_ms.saturating_sub(first.at_ms);
-    (lasted >= LEFT.millis()).then_some(since)
+    (is_refused(tale, at, by) && lasted >= LEFT.millis()).then_some(since)
 }
 
 /// Whether this process's last try at the records or its state was refused, and it was the state.
@@ -78,7 +75,7 @@ const fn is_refusal(what: &What) -> bool {
 /// long, on two looks at the alarms and a sound stable version, while every production route stands as it was left.
 fn guarded(tale: &Tale<'_>, at: usize, entry: &Entry, action: &Action, note: Note<'_>) {
     let mut object = |what: String| note(Property::GuardedWithoutLease, at, what);
-    let Some(since) = lapsed(tale, at, entry.by).or_else(|| unrecorded(tale, at, entry.by)) else {
+    let Some(since) = shut_out(tale, at, entry.by) else {
         return object(
             "its lease has not lapsed for want of the table, nor did its state refuse for so long".to_owned(),
         );
@@ -146,9 +143,9 @@ fn known<'a>(tale: &Tale<'a>, at: usize, by: u32) -> Option<(&'a Facts, u64)> {
 /// What this process read between two points to see whether it must take traffic back, newest first. While it holds its
 /// lease a run looks as well, behind its records; what follows the refusal is the look for a way back.
 fn looks<'a>(tale: &Tale<'a>, (since, at): (usize, usize), by: u32) -> impl Iterator<Item = &'a Reading> {
-    let lapsed = tale.log.get(since).is_some_and(|entry| matches!(entry.what, What::Lapsed));
     let within = tale.readings(at, by).take_while(move |(index, _)| *index > since);
-    within.filter(move |(index, _)| lapsed || is_refused(tale, *index, by)).map(|(_, reading)| reading)
+    let shut_out = move |index: usize| lapsed(tale, index, by).is_some() || is_refused(tale, index, by);
+    within.filter(move |(index, _)| shut_out(*index)).map(|(_, reading)| reading)
 }
 
 fn burning_twice(

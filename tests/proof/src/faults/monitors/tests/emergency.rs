@@ -5,9 +5,10 @@ use pointsman_core::model::observed::{AlarmState, TaskSetStatus};
 use pointsman_core::model::{Action, Effect};
 use pointsman_core::records::{Group, Percent};
 
-use super::super::super::fault::Op;
+use super::super::super::fault::{Fault, Op};
 use super::super::super::log::{Entry, Reading, What};
 use super::super::super::run::LEFT;
+use super::super::super::world::Planned;
 use super::super::{Property, check};
 use super::{expects, last_reading_before, last_write_before, log_of, place, rewrite, wrote};
 
@@ -51,6 +52,9 @@ fn an_emergency_is_found_clean() {
         let sent = log.iter().filter(|entry| matches!(entry.what, What::SentWithoutLease(_))).count();
         assert_eq!(sent, routes, "{scenario}: each route once");
     }
+    // The lease lapses over a state that is throttled, and comes back before that does.
+    let storms = [Planned { call: 1, fault: Fault::Weather(12) }];
+    assert_eq!(check(&log_of(CUT_OFF, &storms)), [], "both in turn");
     let calm = log_of("cut-off-in-bake", &[]);
     assert!(!calm.iter().any(|entry| matches!(entry.what, What::SentWithoutLease(_))), "nothing burns");
 }
