@@ -9,7 +9,7 @@
 
 use super::evidence::{Evidence, world_readable};
 use super::pass::Pass;
-use super::{Next, WaitingOn};
+use super::{Asked, Next, WaitingOn};
 use crate::model::effect::Shares;
 use crate::model::facts::{Facts, KEPT, LatchCause, LateWrite};
 use crate::model::{Effect, Resource};
@@ -123,7 +123,9 @@ pub(super) fn let_late_calls_age(pass: &mut Pass<'_>) {
         write.age = write.age.plus(watched);
     }
     late.retain(|write| write.age < lands);
-    for write in late.iter_mut().filter(|write| is_shown(pass, write)) {
+    // What nobody can put back must not hold the claims of a deleted service for ever.
+    let is_ours = !matches!(pass.input.service, Asked::Absent);
+    for write in late.iter_mut().filter(|write| is_ours && is_shown(pass, write)) {
         write.age = write.age.min(lands.minus(poll.times(SEEN_FOR)));
     }
     pass.facts.late = late;

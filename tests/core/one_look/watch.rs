@@ -1,5 +1,6 @@
 //! What turns a release around: evidence, weights that are not ours, deadlines, versions that are gone.
 
+use pointsman_core::decide::Asked;
 use pointsman_core::model::Seen;
 use pointsman_core::model::effect::Shares;
 use pointsman_core::model::facts::{LateWrite, Stage};
@@ -8,6 +9,7 @@ use pointsman_core::records::managed_service::NoData;
 use pointsman_core::records::strategy::{OnTimeout, Step};
 use pointsman_core::records::{Group, Span};
 
+use super::unanswered::idle;
 use super::{Look, ask};
 use crate::second_opinion::scene::{
     MOMENT, QUIET_AFTER_UNKNOWN, WATCHED, alarm, all_to, tenths, unread, weights,
@@ -343,6 +345,21 @@ fn a_late_write_is_known_for_longer_by_its_own_weights_in_place_of_ours_alone() 
         look.pass();
         assert_eq!(!look.facts.late.is_empty(), known, "{its} seen as {shown}, and 100 is ours");
     }
+}
+
+#[test]
+fn a_late_write_that_nobody_puts_back_does_not_keep_the_claims_of_a_deleted_service() {
+    let mut look = idle();
+    late(&mut look, tenths(50), LANDS.minus(MOMENT));
+    look.wrote("public", all_to(Group::A));
+    look.shows("public", tenths(50));
+    look.stable().running = 0;
+    look.service = Asked::Absent;
+    for watched in [Span::ZERO, WATCHED, WATCHED] {
+        look.watched = watched;
+        look.pass();
+    }
+    assert!(look.facts.late.is_empty() && look.facts.claims.is_empty(), "{:?}", look.facts.claims);
 }
 
 #[test]
