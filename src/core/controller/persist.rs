@@ -10,11 +10,11 @@ use crate::records::status::{ReleaseStatus, Status};
 /// beside six looks, which ask the tables and AWS at least three times each.
 const POLLS: u64 = 6;
 
-/// And at least this often, [`POLLS`] of the default poll of 5 s: a crash costs at most so much of a bake.
+/// And at least this often, however long the poll: a crash costs at most so much of a bake.
 const LONGEST: Span = Span::from_secs(30);
 
 /// While nothing runs but the retention of a previous version, which may last two days, so many times as long:
-/// 5 min at the default poll.
+/// 2 min at the default poll of 2 s, and 5 min at most.
 const RETENTION: u64 = 10;
 
 /// How long the clocks of these facts may run unwritten; none: for ever.

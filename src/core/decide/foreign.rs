@@ -7,6 +7,8 @@
 //!   it can land; it is put back, once, and on the same evidence as any share of the candidate.
 //! - Everything else is a *person*. Toward stable it is their rollback and wins; toward the candidate it is put back.
 
+use std::collections::BTreeSet;
+
 use super::evidence::{Evidence, world_readable};
 use super::pass::Pass;
 use super::{Asked, Next, WaitingOn};
@@ -15,9 +17,9 @@ use crate::model::facts::{Facts, KEPT, LatchCause, LateWrite};
 use crate::model::{Effect, Resource};
 use crate::records::Span;
 
-/// A late write that a look has seen is known for less than so many polls after it: a pass adds two at most, and one that
-/// reads stale weights may come before the next that sees it. One more than both.
-const SEEN_FOR: u64 = 5;
+/// A late write that a look has seen is known for as long as reads can be stale after it, and for less than so many polls
+/// more: a pass adds two at most until the next look that sees it.
+const SEEN_FOR: u64 = 3;
 
 /// This many consecutive observations, and the propagation wait, before weights that differ from ours are believed.
 pub(super) const READS: u8 = 3;
@@ -114,19 +116,26 @@ pub(super) fn may_still_land(pass: &mut Pass<'_>, earlier: Effect) {
 }
 
 /// Past the quiet time no request of back then is accepted any more. One that landed right before is seen in the next
-/// look, and a pass adds two polls at most; each look that sees it grows it younger, for however long it takes to believe.
+/// look, and a pass adds two polls at most. From then on it is old enough to be forgotten soon, and not older with each
+/// look that sees it, for however long it takes to believe it.
 pub(super) fn let_late_calls_age(pass: &mut Pass<'_>) {
     let (watched, poll) = (pass.input.watched, pass.input.limits.poll);
     let lands = lands(&pass.facts, poll);
+    let propagation = pass.plan().map_or(Span::ZERO, |plan| plan.spec.waits.propagation);
+    let when_seen = lands.minus(propagation.plus(poll.times(SEEN_FOR)));
     let mut late = std::mem::take(&mut pass.facts.late);
     for write in &mut late {
         write.age = write.age.plus(watched);
     }
     late.retain(|write| write.age < lands);
-    // What nobody can put back must not hold the claims of a deleted service for ever.
-    let is_ours = !matches!(pass.input.service, Asked::Absent);
-    for write in late.iter_mut().filter(|write| is_ours && is_shown(pass, write)) {
-        write.age = write.age.min(lands.minus(poll.times(SEEN_FOR)));
+    // What nobody puts back must not be known for ever, nor hold the claims of a deleted service.
+    let put_back = !matches!(pass.input.service, Asked::Absent) && pass.facts.halted.is_none();
+    // Of several attempts at the same one has landed: the one that `mark_landed` strikes out.
+    let mut seen = BTreeSet::new();
+    for write in late.iter_mut().rev().filter(|write| put_back && is_shown(pass, write)) {
+        if seen.insert(write.route.clone()) {
+            write.age = write.age.min(when_seen);
+        }
     }
     pass.facts.late = late;
     pass.facts.overtaken = pass.facts.overtaken.map(|age| age.plus(watched).min(lands));
@@ -143,11 +152,11 @@ fn lands(facts: &Facts, poll: Span) -> Span {
     facts.plan.as_ref().map_or(Span::ZERO, |plan| plan.quiet(true)).plus(poll.times(2))
 }
 
-/// For how much longer a call of ours may land, or its weights are being looked at; none when nothing can land any more.
+/// For how much longer a call of ours may land, or one that has is known; none when nothing can land any more.
 pub(super) fn late_calls(pass: &Pass<'_>) -> Option<Span> {
     let (facts, lands) = (&pass.facts, lands(&pass.facts, pass.input.limits.poll));
-    let left = facts.overtaken.map_or(Span::ZERO, |age| lands.minus(age));
-    (left > Span::ZERO || !facts.late.is_empty()).then_some(left)
+    let ages = facts.late.iter().map(|write| write.age).chain(facts.overtaken);
+    ages.map(|age| lands.minus(age)).max().filter(|left| *left > Span::ZERO)
 }
 
 /// Whether these weights are those of a write of ours that can still land.

@@ -199,8 +199,8 @@ pub struct LateWrite {
     pub route: String,
     /// What it asked for.
     pub shares: Shares,
-    /// Time watched since the other one; past the quiet time after an unknown outcome it cannot land any more. With
-    /// each look that shows it, it is set back by as much as it takes to look again.
+    /// Time watched since the other one; past the quiet time after an unknown outcome it cannot land any more. A
+    /// look that sees it leaves it no older than that it is known until the next one.
     pub age: Span,
     /// It was seen in force and is being put back.
     pub landed: bool,

@@ -255,9 +255,16 @@ pub fn applicable(op: Op) -> Vec<Fault> {
 pub fn tells_here(op: Op, fault: Fault, after: Option<Op>) -> bool {
     let of_process =
         matches!(fault, Fault::CrashBefore | Fault::Slow(_) | Fault::TakeOver(_) | Fault::SplitBrain);
-    let begins_a_pass = |op: Op| matches!(op, Op::Wishes | Op::List);
-    let reads_on = |op: Op| !op.is_mutation() && op != Op::Hint && !begins_a_pass(op);
-    !(of_process && !op.is_mutation() && after.is_some_and(reads_on))
+    // A look for an emergency begins with the service, and remembers the one before it.
+    let begins = |after: Op| match after {
+        Op::Wishes | Op::List => true,
+        Op::Service => !matches!(op, Op::Wishes | Op::Remembered),
+        _ => false,
+    };
+    let reads_on = |after: Op| !after.is_mutation() && after != Op::Hint && !begins(after);
+    // The list is read beside the runs.
+    let reads = !op.is_mutation() && op != Op::List;
+    !(of_process && reads && after.is_some_and(reads_on))
 }
 
 #[cfg(test)]
@@ -276,6 +283,8 @@ mod tests {
             assert!(hit(Op::Targets, after), "{after:?}");
         }
         assert!(hit(Op::Write, Some(Op::Effect)) && hit(Op::Effect, Some(Op::Write)));
+        assert!(hit(Op::Targets, Some(Op::Service)), "between two looks for an emergency");
+        assert!(hit(Op::List, Some(Op::Remembered)), "which another task reads");
     }
 
     #[test]

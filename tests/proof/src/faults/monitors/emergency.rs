@@ -35,8 +35,9 @@ pub(super) fn lapsed(tale: &Tale<'_>, at: usize, by: u32) -> Option<usize> {
     word.filter(|(_, entry)| matches!(entry.what, What::Lapsed)).map(|(index, _)| index)
 }
 
-/// Since when this process could record nothing, once that opens a way back: its lease has lapsed, or it holds it, and its
-/// state was refused at every try for as long as a lease lives without beats, whether or not one lapsed meanwhile.
+/// Since when this process has recorded nothing, once that opens a way back: its lease has lapsed, or it holds it, its
+/// state refuses, and did so first as long ago as a lease lives without beats, whether or not one lapsed meanwhile. (The loop
+/// begins anew also with a run that ended well and had nothing to record, which the log does not show.)
 fn shut_out(tale: &Tale<'_>, at: usize, by: u32) -> Option<usize> {
     let mine = || tale.before(at).filter(|(_, entry)| entry.by == by);
     let answered = |entry: &Entry| !tale.log.iter().any(|it| it.call == entry.call && is_refusal(&it.what));

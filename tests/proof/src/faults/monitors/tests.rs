@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use pointsman_core::model::observed::AlarmState;
+use pointsman_core::model::observed::{AlarmState, Service};
 use pointsman_core::model::{Answer, Effect, Facts, Shares};
 use pointsman_core::records::status::Outcome;
 use pointsman_core::records::{Group, Percent};
@@ -139,6 +139,33 @@ fn weight_on_an_empty_group_is_found() {
             landed.service.task_sets.retain(|set| set.group != Some(Group::A));
         }
     });
+}
+
+/// Nothing runs in the candidate's group when its first share lands; `known`: nor did it in any look.
+fn lands_on_nothing(log: &mut [Entry], known: bool) {
+    let shifted = place(log, |what| matches!(what, What::Landed(landed) if canary(&landed.effect)));
+    let stops = |service: &mut Service| {
+        let theirs = service.task_sets.iter_mut().filter(|set| set.group == Some(Group::B));
+        theirs.for_each(|set| set.running = 0);
+    };
+    for entry in &mut log[..=shifted] {
+        match &mut entry.what {
+            What::Read(Reading::Service(service)) if known => stops(service),
+            What::Landed(landed) if canary(&landed.effect) => stops(&mut landed.service),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn weight_on_a_group_that_was_known_to_be_empty_is_found() {
+    spoilt(Property::NothingOnEmpty, |log| lands_on_nothing(log, true));
+    let mut log = log_of("good", &[]);
+    lands_on_nothing(&mut log, false);
+    assert!(!found(&log).contains(&Property::NothingOnEmpty), "its tasks died on the way");
+    // The first share, made again by a former owner when stable's tasks are dead.
+    let late = [Planned { call: 94, fault: Fault::TakeOver(5) }];
+    assert_eq!(check(&log_of("stable-dies-in-bake", &late)), []);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use pointsman_core::records::strategy::Step;
 use pointsman_core::records::{Group, Percent};
 
 use super::super::fault::Op;
-use super::super::log::{Landed, Reading, What, Wrote};
+use super::super::log::{Entry, Landed, Reading, What, Wrote};
 use super::super::region::GROUPS;
 use super::emergency::{is_refused, lapsed};
 use super::{Note, Property, Tale, is_production, lives, production_write};
@@ -32,8 +32,8 @@ pub(super) fn check(tale: &Tale<'_>, note: Note<'_>) {
         }
         latched(facts, at, &action.effect, note);
     }
-    for (at, _, landed) in tale.landed() {
-        nothing_on_empty(tale, at, landed, note);
+    for (at, entry, landed) in tale.landed() {
+        nothing_on_empty(tale, at, entry, landed, note);
     }
     gate_evidence(tale, note);
     alarms(tale, note);
@@ -167,7 +167,13 @@ fn latched(facts: &Facts, at: usize, effect: &Effect, note: Note<'_>) {
     }
 }
 
-fn nothing_on_empty(tale: &Tale<'_>, at: usize, landed: &Landed, note: Note<'_>) {
+/// No landing leaves weight on a group without a task, unless its tasks died between the look that its sender went by and
+/// the landing: nothing can stop what is on its way.
+fn nothing_on_empty(tale: &Tale<'_>, at: usize, entry: &Entry, landed: &Landed, note: Note<'_>) {
+    // What takes no task away and gives no weight changes nothing about it.
+    if matches!(landed.effect, Effect::CreateTaskSet { .. } | Effect::SetPrimary { .. }) {
+        return;
+    }
     // Before the first release has moved anything, weight lies where it lay.
     let untouched = tale.facts(at).is_none_or(|facts| facts.stable.is_none())
         && !tale.landed().any(|(index, _, it)| index <= at && production_write(&it.effect).is_some());
@@ -177,12 +183,19 @@ fn nothing_on_empty(tale: &Tale<'_>, at: usize, landed: &Landed, note: Note<'_>)
         _ => None,
     });
     let writes = matches!(landed.effect, Effect::SetWeights { .. });
+    let sent = tale.sent().find(|(_, sent, _)| sent.call == entry.call).map_or(at, |(sent, ..)| sent);
+    let gone_by = tale.readings(sent, entry.by).find_map(|(_, reading)| match reading {
+        Reading::Service(service) => Some(service),
+        _ => None,
+    });
     for (route, live) in production {
         // Weights that were in force moved nothing: the last task may have died a moment before they were written again.
         let before = before.and_then(|routes| routes.get(route)).filter(|_| writes);
         let given = |group| before.is_none_or(|before| live.gives_more_to(group, *before));
         for group in GROUPS.into_iter().filter(|group| live.of(*group) > 0 && given(*group)) {
-            if !landed.service.task_sets.iter().any(|set| lives(set, group) && set.running > 0) {
+            let runs =
+                |service: &Service| service.task_sets.iter().any(|set| lives(set, group) && set.running > 0);
+            if !runs(&landed.service) && !(writes && gone_by.is_some_and(runs)) {
                 note(
                     Property::NothingOnEmpty,
                     at,
