@@ -195,7 +195,8 @@ fn nothing_on_empty(tale: &Tale<'_>, at: usize, entry: &Entry, landed: &Landed, 
         for group in GROUPS.into_iter().filter(|group| live.of(*group) > 0 && given(*group)) {
             let runs =
                 |service: &Service| service.task_sets.iter().any(|set| lives(set, group) && set.running > 0);
-            if !runs(&landed.service) && !(writes && gone_by.is_some_and(runs)) {
+            let ran = writes && gone_by.is_some_and(runs);
+            if !runs(&landed.service) && !ran {
                 note(
                     Property::NothingOnEmpty,
                     at,
