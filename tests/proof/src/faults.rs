@@ -100,6 +100,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .filter(|scenario| args.scenario.as_ref().is_none_or(|name| name == scenario.name))
         .collect();
     anyhow::ensure!(!chosen.is_empty(), "there is no such scenario");
+    let good = good()?;
     let mut fine = true;
     let mut all = Tally::default();
     println!(
@@ -120,7 +121,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             fine &= replay(&base, scenario, &reference, &faults, args.verbose)?;
             continue;
         }
-        for (suite, plans) in suites(args, scenario, &reference) {
+        for (suite, plans) in suites(args, scenario, &reference, &good) {
             let tally = sweep::sweep(&base, scenario, &reference, &plans, args.jobs)?;
             row(&format!("{}{suite}", scenario.name), reference.ops.len(), &tally);
             fine &= tally.wrong.is_empty();
@@ -136,10 +137,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// A good release, which most scenarios begin as.
+fn good() -> anyhow::Result<Reference> {
+    let Some(good) = scenarios::named("good") else { anyhow::bail!("there is no good release") };
+    Ok(Reference::of(&run::run(&base(&good)?, &good, &[])?))
+}
+
 /// What is run of one scenario.
-fn suites(args: &Args, scenario: &Scenario, reference: &Reference) -> Vec<(&'static str, Vec<Vec<Planned>>)> {
+fn suites(
+    args: &Args,
+    scenario: &Scenario,
+    reference: &Reference,
+    good: &Reference,
+) -> Vec<(&'static str, Vec<Vec<Planned>>)> {
     let all = [
-        (Suite::Singles, "", sweep::singles(reference, &scenario.hit, args.every)),
+        (Suite::Singles, "", sweep::singles(reference, good, &scenario.hit, args.every)),
         (Suite::Doubles, " doubles", long::doubles(scenario.name, reference, args.one_in)),
         (Suite::Delays, " delays", long::delays(reference)),
         (Suite::Weather, " weather", long::weathers(args.weathers)),

@@ -28,15 +28,22 @@ pub struct Tally {
     pub wrong: Vec<(Vec<Planned>, Vec<String>)>,
 }
 
-/// Every single fault at the calls of a run without faults, between two steps of its script; `every`: at all calls, and
-/// at those of waits that look like their neighbours.
-pub fn singles(reference: &Reference, hit: &Range<usize>, every: bool) -> Vec<Vec<Planned>> {
+/// Every single fault at the calls of a run without faults, between two steps of its script, and at its reads from where
+/// it is no longer like `other`; `every`: at all calls, and at those of waits that look like their neighbours.
+pub fn singles(
+    reference: &Reference,
+    other: &Reference,
+    hit: &Range<usize>,
+    every: bool,
+) -> Vec<Vec<Planned>> {
     let worth = if every { None } else { Some(telling(&reference.ops)) };
+    let shared = if every { 0 } else { shared(reference, other) };
     let call_at = |step: usize| reference.steps_at.get(step).copied().filter(|_| !every);
     let (first, end) = (call_at(hit.start).unwrap_or(0), call_at(hit.end).unwrap_or(reference.ops.len()));
     let mut plans = Vec::new();
     for (index, op) in reference.ops.iter().enumerate().take(end).skip(first) {
-        if worth.as_ref().is_some_and(|worth| !worth.contains(&index)) {
+        let tells = worth.as_ref().is_none_or(|worth| worth.contains(&index));
+        if !tells || index < shared && !op.is_mutation() {
             continue;
         }
         let call = u32::try_from(index + 1).unwrap_or(u32::MAX);
@@ -45,6 +52,17 @@ pub fn singles(reference: &Reference, hit: &Range<usize>, every: bool) -> Vec<Ve
         plans.extend(faults.map(|fault| vec![Planned { call, fault }]));
     }
     plans
+}
+
+/// How many calls two scenarios have in common from the start: as long as they are of the same kinds, and until people act
+/// for the second time. What is read there is the same in both, and so is what comes of a read that fails; a change that
+/// is lost or late may meet what only one of them does afterwards.
+fn shared(reference: &Reference, other: &Reference) -> usize {
+    if reference.ops == other.ops {
+        return 0;
+    }
+    let alike = reference.ops.iter().zip(&other.ops).take_while(|(one, other)| one == other).count();
+    reference.steps_at.get(1).map_or(alike, |acts| alike.min(*acts))
 }
 
 /// Between two mutations nothing durable changes, so that most reads of a wait are alike: of each kind of read the
