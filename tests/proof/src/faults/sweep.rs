@@ -138,3 +138,27 @@ fn note(tally: &mut Tally, plan: &[Planned], outcome: &Outcome, verdict: Verdict
         Verdict::Wrong(problems) => tally.wrong.push((plan.to_vec(), problems)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{base, good, scenarios};
+    use super::*;
+
+    #[test]
+    fn what_a_scenario_shares_with_a_good_release_is_hit_at_its_changes_alone() {
+        let good = good().expect("a good release");
+        let scenario = scenarios::named("supersede-in-shift").expect("a scenario");
+        let run = run::run(&base(&scenario).expect("a base"), &scenario, &[]).expect("runs");
+        let reference = Reference::of(&run);
+        let shared = shared(&reference, &good);
+        assert!(shared > 50 && shared <= reference.steps_at[1], "{shared}");
+        let before = |every| {
+            let plans = singles(&reference, &good, &scenario.hit, every).into_iter().flatten();
+            let calls = plans.map(|planned| usize::try_from(planned.call).expect("a number") - 1);
+            calls.filter(|call| *call < shared).map(|call| reference.ops[call]).collect::<BTreeSet<Op>>()
+        };
+        assert_eq!(before(false), BTreeSet::from([Op::Write, Op::Effect]));
+        assert!(before(true).contains(&Op::Wishes), "all, with `--every`");
+        assert_eq!(super::shared(&good, &good), 0, "a good release itself is hit everywhere");
+    }
+}
