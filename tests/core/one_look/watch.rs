@@ -1,9 +1,9 @@
 //! What turns a release around: evidence, weights that are not ours, deadlines, versions that are gone.
 
-use pointsman_core::decide::Asked;
+use pointsman_core::decide::{Asked, Next, WaitingOn};
 use pointsman_core::model::Seen;
 use pointsman_core::model::effect::Shares;
-use pointsman_core::model::facts::{LateWrite, Stage};
+use pointsman_core::model::facts::{Halt, HaltReason, LateWrite, Stage};
 use pointsman_core::model::observed::{AlarmState, TaskSetStatus};
 use pointsman_core::records::managed_service::NoData;
 use pointsman_core::records::strategy::{OnTimeout, Step};
@@ -345,6 +345,35 @@ fn a_late_write_is_known_for_longer_by_its_own_weights_in_place_of_ours_alone() 
         look.pass();
         assert_eq!(!look.facts.late.is_empty(), known, "{its} seen as {shown}, and 100 is ours");
     }
+}
+
+#[test]
+fn of_several_attempts_at_a_late_write_that_is_seen_one_alone_is_known_for_longer_and_none_while_halted() {
+    let known = |halted: Option<Halt>| {
+        let mut look = Look::baking();
+        for _ in 0..3 {
+            late(&mut look, tenths(50), LANDS.minus(MOMENT));
+        }
+        look.shows("public", tenths(50));
+        look.facts.halted = halted;
+        look.pass();
+        look.watched = WATCHED;
+        look.pass();
+        look.facts.late.len()
+    };
+    assert_eq!(known(None), 1);
+    let halt = Halt { reason: HaltReason::DriftFight, detail: "weights were put right".to_owned() };
+    assert_eq!(known(Some(halt)), 0);
+}
+
+#[test]
+fn the_claims_of_a_deleted_service_wait_for_as_long_as_a_late_write_is_known_and_not_from_moment_to_moment() {
+    let mut look = idle();
+    look.service = Asked::Absent;
+    late(&mut look, tenths(50), LANDS.minus(WATCHED));
+    look.facts.overtaken = Some(LANDS);
+    let Next::Wait(wait) = look.decide().next else { panic!("it waits") };
+    assert_eq!((wait.on, wait.left), (WaitingOn::LateCalls, Some(WATCHED)));
 }
 
 #[test]
