@@ -121,8 +121,8 @@ pub fn advance(world: &Arc<World>) {
     let now_ms = world.clock.monotonic_ms();
     loop {
         let mut inner = world.inner();
-        note_weights(&mut inner, now_ms);
         let Some(step) = inner.script.front().copied() else { return };
+        note_weights(&mut inner, now_ms);
         if !is_time(&inner, step.when, now_ms) {
             return;
         }

@@ -1,11 +1,11 @@
 //! Which faults are put where, and what came of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::fault::{Op, applicable, tells_here};
+use super::fault::{Fault, Op, applicable, tells_here};
 use super::judge::{Reference, Verdict, judge};
 use super::run::{self, Outcome};
 use super::script::Scenario;
@@ -36,19 +36,21 @@ pub fn singles(
     hit: &Range<usize>,
     every: bool,
 ) -> Vec<Vec<Planned>> {
-    let worth = if every { None } else { Some(telling(&reference.ops)) };
+    let places = places(&reference.ops);
     let shared = if every { 0 } else { shared(reference, other) };
     let call_at = |step: usize| reference.steps_at.get(step).copied().filter(|_| !every);
     let (first, end) = (call_at(hit.start).unwrap_or(0), call_at(hit.end).unwrap_or(reference.ops.len()));
     let mut plans = Vec::new();
     for (index, op) in reference.ops.iter().enumerate().take(end).skip(first) {
-        let tells = worth.as_ref().is_none_or(|worth| worth.contains(&index));
-        if !tells || index < shared && !op.is_mutation() {
+        if index < shared && !op.is_mutation() {
             continue;
         }
         let call = u32::try_from(index + 1).unwrap_or(u32::MAX);
         let after = reference.ops.get(index + 1).copied();
-        let faults = applicable(*op).into_iter().filter(|fault| every || tells_here(*op, *fault, after));
+        let place = places.get(&index).copied();
+        let tells =
+            |fault: &Fault| place.is_some_and(|place| place.tells(*fault)) && tells_here(*op, *fault, after);
+        let faults = applicable(*op).into_iter().filter(|fault| every || tells(fault));
         plans.extend(faults.map(|fault| vec![Planned { call, fault }]));
     }
     plans
@@ -65,9 +67,26 @@ fn shared(reference: &Reference, other: &Reference) -> usize {
     reference.steps_at.get(1).map_or(alike, |acts| alike.min(*acts))
 }
 
+/// Where a call is in a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nothing of its kind was read before it, or after it; or it is no read.
+    End,
+    /// The second of more than two.
+    Second,
+}
+
+impl Place {
+    /// A read that fails is told by what was read before it, or by what no longer comes after it. One that succeeds and
+    /// says what was true before, or a process that goes on otherwise, is told by the first look too.
+    fn tells(self, fault: Fault) -> bool {
+        self == Self::End || !matches!(fault, Fault::Unread | Fault::UnreadFor(_))
+    }
+}
+
 /// Between two mutations nothing durable changes, so that most reads of a wait are alike: of each kind of read the
 /// first two and the last one of a wait are told apart. Mutations and hints all are.
-fn telling(ops: &[Op]) -> BTreeSet<usize> {
+fn places(ops: &[Op]) -> BTreeMap<usize, Place> {
     let mut wave = 0;
     let mut waits: BTreeMap<(usize, Op), Vec<usize>> = BTreeMap::new();
     for (index, op) in ops.iter().enumerate() {
@@ -76,13 +95,11 @@ fn telling(ops: &[Op]) -> BTreeSet<usize> {
         }
         waits.entry((wave, *op)).or_default().push(index);
     }
-    waits
-        .into_values()
-        .flat_map(|all| {
-            let last = all.last().copied();
-            all.into_iter().take(2).chain(last)
-        })
-        .collect()
+    let told = |all: Vec<usize>| match all[..] {
+        [first, second, .., last] => vec![(first, Place::End), (second, Place::Second), (last, Place::End)],
+        _ => all.into_iter().map(|index| (index, Place::End)).collect(),
+    };
+    waits.into_values().flat_map(told).collect()
 }
 
 /// Runs them all on `jobs` threads.
@@ -141,6 +158,8 @@ fn note(tally: &mut Tally, plan: &[Planned], outcome: &Outcome, verdict: Verdict
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::{base, good, scenarios};
     use super::*;
 
@@ -160,5 +179,18 @@ mod tests {
         assert_eq!(before(false), BTreeSet::from([Op::Write, Op::Effect]));
         assert!(before(true).contains(&Op::Wishes), "all, with `--every`");
         assert_eq!(super::shared(&good, &good), 0, "a good release itself is hit everywhere");
+    }
+
+    #[test]
+    fn of_a_wait_its_first_two_reads_and_its_last_one_are_hit_and_a_failed_one_at_its_ends() {
+        let (write, look) = (Op::Write, [Op::Service, Op::Routes]);
+        let ops = [vec![write], look.repeat(4), vec![write], look.repeat(2)].concat();
+        let found: Vec<(usize, Place)> = places(&ops).into_iter().collect();
+        let at =
+            |place| found.iter().filter(|(_, is)| *is == place).map(|(index, _)| *index).collect::<Vec<_>>();
+        assert_eq!(at(Place::End), [0, 1, 2, 7, 8, 9, 10, 11, 12, 13]);
+        assert_eq!(at(Place::Second), [3, 4]);
+        assert!(Place::End.tells(Fault::Unread) && Place::Second.tells(Fault::Stale(1)));
+        assert!(!Place::Second.tells(Fault::UnreadFor(25)));
     }
 }
