@@ -198,6 +198,9 @@ impl Loop {
         });
         self.views.retain(|key, _| stays(key));
         self.queue.retain(stays);
+        let known = self.slots.keys().chain(self.started.values().map(|run| &run.key));
+        let is_back = |key: &&ServiceKey| before.has_lapsed(key) && !now.has_lapsed(key) && stays(key);
+        let back: Vec<ServiceKey> = known.filter(is_back).cloned().collect();
         let gained = now.gained(&before);
         if !now.lapsed.is_empty() {
             warn!("the lease has run out and cannot be renewed; only ways back are open");
@@ -211,6 +214,15 @@ impl Loop {
             self.listing.begins_anew(self.reconciler.clock.monotonic_ms());
         }
         self.changed = true;
+        // Without the lease most of them waited for nothing.
+        for key in back {
+            let lane = self.lane_of(&key);
+            self.plan(key, Span::ZERO, lane, Trigger::Deadline);
+        }
+    }
+
+    fn lane_of(&self, key: &ServiceKey) -> Lane {
+        self.slots.get(key).and_then(|slot| slot.lane).unwrap_or(Lane::New)
     }
 
     fn hint(&mut self, key: Option<ServiceKey>) {
@@ -220,7 +232,7 @@ impl Loop {
             return;
         };
         if self.ownership.owner(&key).is_some() {
-            let lane = self.slots.get(&key).and_then(|slot| slot.lane).unwrap_or(Lane::New).min(Lane::New);
+            let lane = self.lane_of(&key).min(Lane::New);
             self.plan(key, Span::ZERO, lane, Trigger::Hint);
         }
     }
@@ -244,10 +256,13 @@ impl Loop {
         let mut any = false;
         while let Some((key, due)) = self.queue.take_due(now_ms) {
             let right = self.ownership.right(&key, &self.permits.borrow(), self.reconciler.operation);
-            match right {
-                Some(right) => self.start_run(key, due, right),
-                // Its shard is being given up, which the next event says.
-                None => self.queue.finish(&key, None, now_ms),
+            if let Some(right) = right {
+                self.start_run(key, due, right);
+            } else {
+                // Its permit ended between these lines. A beat may renew it, which no event says; that the shard goes is
+                // said by the next one, which forgets the key.
+                let at_ms = now_ms.saturating_add(TICK.millis());
+                self.queue.finish(&key, Some(Due { at_ms, ..due }), now_ms);
             }
             any = true;
         }
@@ -378,7 +393,7 @@ impl Loop {
                 for key in
                     keys.into_iter().filter(|key| self.ownership.owner(key).is_some()).collect::<Vec<_>>()
                 {
-                    if !self.slots.contains_key(&key) && !self.queue.knows(&key) {
+                    if !self.queue.knows(&key) {
                         self.plan(key, Span::ZERO, Lane::New, Trigger::Listed);
                     }
                 }

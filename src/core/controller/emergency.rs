@@ -25,12 +25,11 @@ impl Reconciler {
         // Of a run that was under way as the lease ran out. The first one with it again must read the table, and so record
         // what is done here, also when this one is still under way then.
         slot.forget();
-        let Some(facts) = slot.known.take() else {
+        // A copy: a look that takes too long is dropped where it stands.
+        let Some(facts) = slot.known.clone() else {
             return without_lease(self.limits.idle_poll, "without_lease");
         };
-        let verdict = self.look_for_an_emergency(slot, &facts, permit).await;
-        slot.known = Some(facts);
-        verdict
+        self.look_for_an_emergency(slot, &facts, permit).await
     }
 
     /// After a run that failed with the lease held: when the service's own state item has refused for so long that a lease
@@ -49,10 +48,9 @@ impl Reconciler {
         if !refused || !self.unrecorded_after.is_some_and(for_long) {
             return verdict;
         }
-        let Some(facts) = slot.known.take() else { return verdict };
+        let Some(facts) = slot.known.clone() else { return verdict };
         let permit = EmergencyPermit::part_of(permit.clone(), self.operation);
         let looked = self.look_for_an_emergency(slot, &facts, &permit).await;
-        slot.known = Some(facts);
         if !slot.emergency.tried.is_empty() {
             // The next run must read the table, and so record what was done here, before anything else.
             slot.forget();

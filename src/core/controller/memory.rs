@@ -67,9 +67,10 @@ impl Slot {
         }
     }
 
-    /// A release is in flight, as far as is known.
+    /// A release is in flight, as far as is known, be it by what was durable before the memory was given up.
     pub(super) fn in_flight(&self) -> bool {
-        self.memory.as_ref().is_some_and(|memory| memory.facts.release.is_some())
+        let facts = self.memory.as_ref().map(|memory| &memory.facts).or(self.known.as_ref());
+        facts.is_some_and(|facts| facts.release.is_some())
     }
 
     /// Keeps the facts that a way back without a lease would go by.

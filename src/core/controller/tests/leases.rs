@@ -95,6 +95,49 @@ async fn an_effect_is_sent_under_the_epoch_of_its_services_shard() {
     }
 }
 
+/// A clock that stands an hour later after some more readings: what a process meets between two lines that is stopped there.
+struct Stalls {
+    clock: Arc<dyn Clock>,
+    readings_left: AtomicU64,
+}
+
+impl Clock for Stalls {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+    fn monotonic_ms(&self) -> u64 {
+        let left =
+            self.readings_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        let later = if left.is_ok() { Span::ZERO } else { Span::from_mins(60) };
+        self.clock.monotonic_ms() + later.millis()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_ends_between_two_questions_loses_no_service() {
+    for readings in 0..8 {
+        let fake = Arc::<Fake>::default();
+        fake.ask("web");
+        script(|input| wait(input.facts.clone()));
+        let running = start(fake);
+        let clock =
+            Arc::new(Stalls { clock: Arc::clone(&running.clock), readings_left: AtomicU64::new(u64::MAX) });
+        let until = Arc::new(AtomicU64::new(Span::from_mins(30).millis()));
+        let permit = Permit::new(1, until, Arc::<Stalls>::clone(&clock));
+        let held = BTreeMap::from([(Shard(0), permit)]);
+        running.lease.send_replace(Permits { shards: ShardCount::ONE, held, ..Permits::default() });
+        secs(10).await;
+        clock.readings_left.store(readings, Ordering::SeqCst);
+        secs(5).await;
+        // A beat is answered, which nobody is told of.
+        clock.readings_left.store(u64::MAX, Ordering::SeqCst);
+        let reads = running.fake.inner().reads;
+        secs(20).await;
+        let since = running.fake.inner().reads - reads;
+        assert!(since >= 8, "{since} looks in 20 s at a poll of 2 s, after {readings} readings");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_loop_ends_when_nobody_keeps_the_lease_any_more() {
     let running = start(Arc::default());

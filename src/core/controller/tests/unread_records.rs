@@ -34,6 +34,18 @@ async fn an_alarm_brings_traffic_back_while_the_records_cannot_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_alarm_brings_traffic_back_also_when_the_lease_had_lapsed_meanwhile() {
+    let mut bench = deaf().await;
+    bench.reconciler.core.decide = crate::decide::decide;
+    // What was read before the gap may be old; who was in flight then is known all the same.
+    bench.slot.forget();
+    bench.run().await;
+    assert!(bench.fake.log().contains(&"call".to_owned()), "{:?}", bench.fake.log());
+    let facts = bench.remembered();
+    assert_eq!(facts.release.unwrap().latch.unwrap().cause, LatchCause::Alarm);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_else_is_done_and_nothing_written_while_the_records_cannot_be_read() {
     let mut bench = deaf().await;
     let before = bench.fake.log();

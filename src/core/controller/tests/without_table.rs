@@ -60,6 +60,42 @@ async fn without_the_table_a_burning_release_goes_back_once_a_route_and_is_recor
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_the_lease_is_back_every_service_is_looked_at_at_once() {
+    let fake = Arc::<Fake>::default();
+    // No way back is known of it.
+    fake.ask("web");
+    script(|input| wait(input.facts.clone()));
+    let running = start(fake);
+    running.grant(4);
+    secs(10).await;
+    let stands = Arc::new(AtomicBool::new(true));
+    // Also when the look of the time without it is under way then.
+    for takes in [Span::ZERO, Span::from_secs(8)] {
+        running.lapse(4, &stands);
+        secs(5).await;
+        running.fake.inner().observe_takes = takes;
+        let reads = running.fake.inner().reads;
+        running.grant(4);
+        secs(2).await;
+        assert!(running.fake.inner().reads > reads, "{takes}");
+        running.fake.inner().observe_takes = Span::ZERO;
+        secs(20).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_takes_too_long_does_not_end_the_way_back() {
+    let (running, _, stands) = cut_off().await;
+    running.fake.inner().observe_takes = Span::from_mins(10);
+    running.lapse(4, &stands);
+    running.until("a look hangs", |inner| inner.observing > 0).await;
+    running.fake.inner().observe_takes = Span::ZERO;
+    // It is given up after five minutes.
+    secs(400).await;
+    assert_eq!(running.taken_back(), ["take back internal", "take back public"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_the_table_nothing_happens_unless_every_guard_agrees() {
     let changes: [fn(&mut Observed); 3] = [
         |observed| observed.alarms.clear(),
