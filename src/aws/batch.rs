@@ -152,10 +152,11 @@ impl<S: Source> Shared<S> {
     }
 
     /// Reads `keys`. When AWS refuses the request as such, one bad key may be to blame: the keys are halved
-    /// until it stands alone, so that it never blinds the others. At most `2n − 1` calls.
+    /// until it stands alone, so that it never blinds the others. At most `2n − 1` calls. Where all are denied, the
+    /// permission is missing, and none is to blame.
     /// `turn` is that of the first call, if it was waited for already.
     async fn read(&self, keys: Vec<S::Key>, mut turn: Option<Turn>) -> BTreeMap<S::Key, Seen<S::Item>> {
-        let mut seen = BTreeMap::new();
+        let (mut seen, mut denied, mut any_answered) = (BTreeMap::new(), Vec::new(), false);
         let mut parts = vec![keys];
         while let Some(mut part) = parts.pop() {
             let turn = match turn.take() {
@@ -168,7 +169,8 @@ impl<S: Source> Shared<S> {
             };
             match answers {
                 Ok(answers) => {
-                    self.suspects.remember(&part, false);
+                    any_answered = true;
+                    self.suspects.clear(&part);
                     seen.extend(answers);
                 }
                 Err(error) if part.len() > 1 && error.blames_the_request() => {
@@ -176,7 +178,12 @@ impl<S: Source> Shared<S> {
                     parts.push(part);
                 }
                 Err(error) => {
-                    self.suspects.remember(&part, error.blames_the_request());
+                    let spoils = error.blames_the_request();
+                    if spoils && error.is_denied() {
+                        denied.extend(part.iter().cloned());
+                    } else if spoils {
+                        self.suspects.remember(part.clone());
+                    }
                     for key in part {
                         let absent = self.source.absence(&error);
                         seen.insert(
@@ -186,6 +193,9 @@ impl<S: Source> Shared<S> {
                     }
                 }
             }
+        }
+        if any_answered {
+            self.suspects.remember(denied);
         }
         seen
     }
@@ -205,17 +215,20 @@ impl<K: Ord + Clone> Suspects<K> {
         together.chain(alone.into_iter().map(|key| vec![key])).collect()
     }
 
-    fn remember(&self, keys: &[K], spoil: bool) {
+    fn remember(&self, keys: Vec<K>) {
         let mut suspects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for key in keys {
-            if !spoil {
-                suspects.remove(key);
-            } else if !suspects.contains(key) {
-                if suspects.len() >= MOST_SUSPECTS {
-                    suspects.clear();
-                }
-                suspects.insert(key.clone());
+            if suspects.len() >= MOST_SUSPECTS && !suspects.contains(&key) {
+                suspects.clear();
             }
+            suspects.insert(key);
+        }
+    }
+
+    fn clear(&self, keys: &[K]) {
+        let mut suspects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in keys {
+            suspects.remove(key);
         }
     }
 }

@@ -19,6 +19,23 @@ pub use table::Verdict;
 /// Longest message that is kept of an error; the rest helps nobody in a status.
 const LONGEST_MESSAGE: usize = 400;
 
+/// Codes that speak of who asks (credentials, signature, clock), whatever is asked for.
+const OF_THE_CALLER: [&str; 13] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "InvalidAccessKeyId",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "IncompleteSignature",
+    "IncompleteSignatureException",
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+    "RequestExpired",
+    "RequestTimeTooSkewed",
+];
+
 /// A call that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation}: {cause}")]
@@ -117,11 +134,17 @@ impl CallError {
         }
     }
 
-    /// Whether AWS refused this very request, as opposed to being busy, broken or unreachable: of a batch,
-    /// one item may be to blame.
+    /// Whether AWS refused this very request, as opposed to being busy, broken or unreachable, or to refusing whoever
+    /// asks: of a batch, one item may be to blame.
     pub fn blames_the_request(&self) -> bool {
         matches!(self.cause, Cause::Answered { .. })
+            && !self.code().is_some_and(|code| OF_THE_CALLER.contains(&code))
             && matches!(table::judge_read(&self.cause), Verdict::Refused(class) if class != RefusalClass::Throttled)
+    }
+
+    /// Whether a permission or the right credentials were missing.
+    pub fn is_denied(&self) -> bool {
+        table::judge_read(&self.cause) == Verdict::Refused(RefusalClass::Denied)
     }
 
     /// What it means that a *read before* a mutation failed: the mutation was certainly not sent.

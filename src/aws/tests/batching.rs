@@ -277,3 +277,72 @@ async fn keys_that_spoil_a_batch_are_remembered_up_to_a_limit() {
     cost(2..1_001).await;
     assert_eq!(cost(0..2).await, 3, "the memory began anew");
 }
+
+/// Refuses everything while `refuses` says with which code, then only calls that name 13; counts its calls.
+struct Refusing {
+    refuses: Arc<std::sync::Mutex<Option<&'static str>>>,
+    calls: Arc<std::sync::Mutex<Vec<usize>>>,
+}
+
+#[async_trait]
+impl Source for Refusing {
+    type Key = u32;
+    type Item = u32;
+
+    fn divide(&self, keys: BTreeSet<u32>, suspects: &Suspects<u32>) -> Vec<Vec<u32>> {
+        suspects.divide(keys, 100)
+    }
+
+    async fn turn(&self) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    async fn describe(&self, keys: &[u32]) -> Result<BTreeMap<u32, Seen<u32>>, CallError> {
+        self.calls.lock().unwrap().push(keys.len());
+        let code = *self.refuses.lock().unwrap();
+        match code.or(keys.contains(&13).then_some("ValidationError")) {
+            None => Ok(keys.iter().map(|key| (*key, Seen::Known(key * 2))).collect()),
+            Some(code) => {
+                let cause =
+                    Cause::Answered { code: Some(code.to_owned()), status: 400, message: "no".to_owned() };
+                Err(CallError { operation: "DescribeAlarms", cause })
+            }
+        }
+    }
+
+    fn absence(&self, _: &CallError) -> Option<u32> {
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_everything_leaves_no_key_under_suspicion() {
+    for (code, most) in
+        [("ExpiredTokenException", 1), ("RequestTimeTooSkewed", 1), ("AccessDeniedException", 199)]
+    {
+        let (refuses, calls) = (Arc::default(), Arc::default());
+        let batcher =
+            Batcher::new(Refusing { refuses: Arc::clone(&refuses), calls: Arc::clone(&calls) }, Span::ZERO);
+        let keys: BTreeSet<u32> = (100..200).collect();
+        let calls = || std::mem::take(&mut *calls.lock().unwrap());
+        *refuses.lock().unwrap() = Some(code);
+        assert!(batcher.ask(keys.clone()).await.values().all(|seen| matches!(seen, Seen::Unknown(_))));
+        assert_eq!(calls().len(), most, "{code}");
+        *refuses.lock().unwrap() = None;
+        assert!(batcher.ask(keys).await.values().all(|seen| matches!(seen, Seen::Known(_))));
+        assert_eq!(calls(), [100], "{code}: one call for all");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_spoils_a_call_is_asked_alone_from_then_on() {
+    let (refuses, calls) = (Arc::default(), Arc::default());
+    let batcher = Batcher::new(Refusing { refuses, calls: Arc::clone(&calls) }, Span::ZERO);
+    let keys: BTreeSet<u32> = (10..20).collect();
+    for most in [9, 2] {
+        let seen = batcher.ask(keys.clone()).await;
+        assert!(seen.iter().all(|(key, seen)| matches!(seen, Seen::Unknown(_)) == (*key == 13)));
+        let calls = std::mem::take(&mut *calls.lock().unwrap());
+        assert!(calls.len() <= most, "{calls:?}");
+    }
+}
