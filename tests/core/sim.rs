@@ -160,6 +160,15 @@ impl Sim {
         }
     }
 
+    /// As above, behind two production routes.
+    pub fn behind_two_routes(spec: impl FnOnce(&mut ManagedServiceSpec)) -> Self {
+        let mut sim = Self::new(spec);
+        if let Asked::Valid { spec, .. } = &mut sim.service {
+            sim.region.add_production_route(spec);
+        }
+        sim
+    }
+
     /// The service with version 1 already serving from group a.
     pub fn serving(spec: impl FnOnce(&mut ManagedServiceSpec)) -> Self {
         let mut sim = Self::new(spec);
@@ -416,11 +425,13 @@ impl Sim {
         if self.foreign_hand {
             return;
         }
-        for (group, weight) in self.region.production_weights() {
-            let serves_nothing_yet = self.durable.stable.is_none();
-            if weight > 0 && !serves_nothing_yet && !self.region.has_task_set(group) {
-                self.violations
-                    .push(format!("outage: {effect}, and group {group} with weight {weight} is empty"));
+        for route in self.region.production_routes() {
+            for (group, weight) in self.region.group_weights(route) {
+                let serves_nothing_yet = self.durable.stable.is_none();
+                if weight > 0 && !serves_nothing_yet && !self.region.has_task_set(group) {
+                    let what = format!("group {group} with weight {weight} on {route} is empty");
+                    self.violations.push(format!("outage: {effect}, and {what}"));
+                }
             }
         }
     }

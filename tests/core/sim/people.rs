@@ -82,9 +82,14 @@ impl Sim {
 
     /// Somebody else writes weights; what they break is not our violation.
     pub fn move_by_hand(&mut self, a: u32, b: u32) {
+        self.move_route_by_hand("public", a, b);
+    }
+
+    /// As above, those of this route.
+    pub fn move_route_by_hand(&mut self, route: &str, a: u32, b: u32) {
         self.foreign_hand = true;
         self.last_next = None;
-        self.region.write_weights(self.now, "public", a, b);
+        self.region.write_weights(self.now, route, a, b);
     }
 
     /// Somebody deletes the production rule.

@@ -161,7 +161,6 @@ impl SmallRegion {
     }
 
     /// A second production route, `internal`, as the first one begins.
-    #[allow(dead_code, reason = "for the checks in `tests/proof`")]
     pub fn add_production_route(&mut self, spec: &mut ManagedServiceSpec) {
         let groups = [(self.groups[&Group::A].as_str(), 0), (self.groups[&Group::B].as_str(), 1)];
         let input = elb::CreateRule {
@@ -182,6 +181,12 @@ impl SmallRegion {
     pub fn route_names(&self) -> Vec<&'static str> {
         let internal = self.internal.as_ref().map(|_| "internal");
         ["public", "preview"].into_iter().chain(internal).collect()
+    }
+
+    /// The names of the production routes.
+    pub fn production_routes(&self) -> Vec<&'static str> {
+        let internal = self.internal.as_ref().map(|_| "internal");
+        std::iter::once("public").chain(internal).collect()
     }
 
     fn rule_of(&self, route: &str) -> &str {
@@ -381,7 +386,12 @@ impl SmallRegion {
     }
 
     pub fn production_weights(&self) -> Vec<(Group, u32)> {
-        let Some(shares) = self.weights_of("public") else { return Vec::new() };
+        self.group_weights("public")
+    }
+
+    /// What a route gives each group; nothing when it is gone.
+    pub fn group_weights(&self, route: &str) -> Vec<(Group, u32)> {
+        let Some(shares) = self.weights_of(route) else { return Vec::new() };
         GROUPS.into_iter().map(|group| (group, shares.of(group))).collect()
     }
 
