@@ -25,9 +25,15 @@ impl Facts {
             ] {
                 *clock = Span::ZERO;
             }
-            progress.steady_reads = 0;
-            progress.foreign_reads = 0;
-            progress.missing_reads = 0;
+            for looks in [
+                &mut progress.steady_reads,
+                &mut progress.foreign_reads,
+                &mut progress.missing_reads,
+                &mut progress.stable_gone_reads,
+                &mut progress.stable_up_reads,
+            ] {
+                *looks = 0;
+            }
             if let Some(latch) = &mut release.latch {
                 latch.elapsed = Span::ZERO;
             }
@@ -129,6 +135,23 @@ mod tests {
         facts.drift.outage_reads = 1;
         facts.generation += 1;
         facts
+    }
+
+    #[test]
+    fn looks_in_a_row_need_no_write_of_their_own() {
+        let before = Scene::burning().facts;
+        for look in [
+            (|progress| progress.steady_reads += 1) as fn(&mut Progress),
+            |progress| progress.foreign_reads += 1,
+            |progress| progress.missing_reads += 1,
+            |progress| progress.stable_gone_reads += 1,
+            |progress| progress.stable_up_reads += 1,
+        ] {
+            let mut after = before.clone();
+            look(&mut after.release.as_mut().unwrap().progress);
+            assert_ne!(after, before);
+            assert_eq!(after.without_clocks(), before.without_clocks());
+        }
     }
 
     #[test]
