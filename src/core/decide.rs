@@ -19,6 +19,7 @@ use crate::records::check::Refusal;
 use crate::records::managed_service::ManagedServiceSpec;
 use crate::records::{Command, DesiredReleaseSpec, ServiceKey, Span};
 
+mod backoff;
 mod commands;
 pub mod emergency;
 mod evidence;
@@ -67,6 +68,16 @@ pub enum Asked<T> {
         /// is heeded, whatever else in the record is wrong.
         suspend: bool,
     },
+}
+
+impl<T> Asked<T> {
+    /// What a valid one says.
+    pub fn valid(&self) -> Option<&T> {
+        match self {
+            Self::Valid { spec, .. } => Some(spec),
+            Self::Absent | Self::Invalid { .. } => None,
+        }
+    }
 }
 
 /// A command that was found in the table.
@@ -218,7 +229,7 @@ fn ladder(pass: &mut Pass<'_>) -> Next {
     // it needs the same evidence as the first attempt.
     let stands = matches!(watch, latch::Watch::Hold(_)) || pass.input.suspended();
     let held = stands && outstanding::goes_forward(pass);
-    if !held && let Some(next) = outstanding::pause(pass).or_else(|| outstanding::repeat(pass)) {
+    if !held && let Some(next) = backoff::after_trouble(pass).or_else(|| outstanding::repeat(pass)) {
         return next;
     }
     if let latch::Watch::Hold(next) = watch {

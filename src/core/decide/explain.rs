@@ -9,7 +9,6 @@ use crate::model::facts::{self, Facts};
 use crate::model::observed::{AlarmState, TaskSet, TaskSetStatus, Weights};
 use crate::model::{Plan, Resource, Revision, Seen, Shares};
 use crate::records::desired_release::ApiVersion;
-use crate::records::managed_service::ManagedServiceSpec;
 use crate::records::status::{self, Outcome, Phase, ReleaseStatus, ReleaseStatusKind, Role};
 use crate::records::strategy::Step;
 use crate::records::{Group, Span};
@@ -90,13 +89,6 @@ impl<'a> View<'a> {
         self.input.observed.service.known()
     }
 
-    fn spec(&self) -> Option<&'a ManagedServiceSpec> {
-        match self.input.service {
-            Asked::Valid { spec, .. } => Some(spec),
-            Asked::Absent | Asked::Invalid { .. } => None,
-        }
-    }
-
     fn release(&self) -> Option<&'a facts::Release> {
         self.facts.release.as_ref()
     }
@@ -106,10 +98,7 @@ impl<'a> View<'a> {
     }
 
     fn live(&self, route: &str) -> Option<Shares> {
-        match self.input.observed.routes.get(route)?.known()? {
-            Weights::Pair(shares) => Some(*shares),
-            Weights::NotOurPair(_) | Weights::Gone => None,
-        }
+        self.input.observed.live(route)
     }
 
     fn production(&self) -> Vec<&str> {

@@ -6,7 +6,7 @@
 //! for as long as the way back is not up.
 
 use super::pass::{Pass, remember};
-use super::{Next, WaitingOn, forward, repair, request, way_back};
+use super::{Next, WaitingOn, backoff, forward, repair, request, way_back};
 use crate::model::effect::Shares;
 use crate::model::facts::{Facts, Halt, HaltReason, Latch, LatchCause, Lost, Quarantined, Retained, Version};
 use crate::model::observed::TaskSetStatus;
@@ -165,8 +165,8 @@ pub(super) fn stable_lost(pass: &mut Pass<'_>) -> Option<Next> {
     if repair::fight_is_lost(pass, &route) {
         return None;
     }
-    if let Some(pause) = repair::pause_after_refusal(pass, &route) {
-        return Some(pause);
+    if let Some(wait) = backoff::after_trouble_with(pass, &route) {
+        return Some(wait);
     }
     if let Some(release) = &mut pass.facts.release {
         release.progress.exposed = true;
@@ -212,8 +212,8 @@ pub(super) fn to_give_back(pass: &Pass<'_>) -> Option<(String, Shares, Shares)> 
 /// candidate less than its share.
 pub(super) fn give_back(pass: &mut Pass<'_>) -> Option<Next> {
     let (route, live, by_steps) = to_give_back(pass)?;
-    let pause = repair::pause_after_refusal(pass, &route);
-    pause.or_else(|| Some(pass.set_weights(&route, by_steps, Some(live), false)))
+    backoff::after_trouble_with(pass, &route)
+        .or_else(|| Some(pass.set_weights(&route, by_steps, Some(live), false)))
 }
 
 /// The way back has no running task. It may come back, and then traffic does; until then the candidate has what an empty

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::Next;
 use super::pass::Pass;
-use super::{Next, WaitingOn};
 use crate::model::effect::Shares;
 use crate::model::facts::{Outstanding, Stage};
 use crate::model::{Effect, Resource};
@@ -11,18 +11,6 @@ use crate::records::Span;
 
 /// Fresh reads in which a task set is looked for before its creation is repeated.
 const LOOKS: u8 = 2;
-
-/// An attempt that was just refused or lost is not repeated in the same breath.
-pub(super) fn pause(pass: &mut Pass<'_>) -> Option<Next> {
-    let trouble = pass.facts.trouble.as_mut().filter(|trouble| trouble.fresh)?;
-    trouble.fresh = false;
-    let on = WaitingOn::Effect {
-        resource: trouble.resource.clone(),
-        class: trouble.class,
-        message: trouble.message.clone(),
-    };
-    Some(pass.wait_in_stage(on, None))
-}
 
 /// Whether a write that waits to be repeated gives the candidate more than it is known to have, on the test route too:
 /// a step forward, which nobody can say has been made.

@@ -3,14 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Asked, Decision, Input, Next, Wait, WaitingOn};
+use super::{Decision, Input, Next, Wait, WaitingOn};
 use crate::model::effect::Shares;
 use crate::model::facts::{
     Cleanup, Ended, Identity, LatchCause, Outstanding, Pending, Release, ReleaseId, Version,
 };
 use crate::model::observed::{Service, TaskSet, TaskSetStatus, Weights};
 use crate::model::{Action, Effect, Facts, Need, Plan, Resource, Seen};
-use crate::records::managed_service::ManagedServiceSpec;
 use crate::records::status::Outcome;
 use crate::records::strategy::Step;
 use crate::records::{Group, Percent, Span};
@@ -39,15 +38,6 @@ impl<'a> Pass<'a> {
     pub(super) fn decision(mut self, next: Next) -> Decision {
         self.facts.epoch = self.input.epoch;
         Decision { facts: self.facts, next, claim: self.claim, unclaim: self.unclaim, ended: self.ended }
-    }
-
-    // --- what is wished
-
-    pub(super) fn service_spec(&self) -> Option<&'a ManagedServiceSpec> {
-        match self.input.service {
-            Asked::Valid { spec, .. } => Some(spec),
-            Asked::Absent | Asked::Invalid { .. } => None,
-        }
     }
 
     // --- what is pinned
@@ -89,10 +79,7 @@ impl<'a> Pass<'a> {
 
     /// The live weights of a route, when they were read and are our pair.
     pub(super) fn live(&self, route: &str) -> Option<Shares> {
-        match self.input.observed.routes.get(route)?.known()? {
-            Weights::Pair(shares) => Some(*shares),
-            Weights::NotOurPair(_) | Weights::Gone => None,
-        }
+        self.input.observed.live(route)
     }
 
     /// What a route shows instead of our pair.

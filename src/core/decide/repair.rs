@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::pass::Pass;
-use super::{Next, foreign, lost};
-use crate::model::facts::{Drift, Halt, HaltReason, Trouble, Version};
-use crate::model::{Resource, Seen};
+use super::{Next, backoff, foreign, lost};
+use crate::model::Seen;
+use crate::model::facts::{Drift, Halt, HaltReason, Version};
 use crate::records::managed_service::IdleDrift;
 use crate::records::{Group, Span};
 
@@ -41,22 +41,13 @@ pub(super) fn outage(pass: &mut Pass<'_>) -> Option<Next> {
     if fight_is_lost(pass, &route) {
         return None;
     }
-    if let Some(pause) = pause_after_refusal(pass, &route) {
-        return Some(pause);
+    if let Some(wait) = backoff::after_trouble_with(pass, &route) {
+        return Some(wait);
     }
     if !confirmed(&mut pass.facts.drift.outage_reads) {
         return Some(Next::Look(BTreeSet::new()));
     }
     Some(put_right(pass, &route, &target))
-}
-
-/// A write that was just refused or lost is not repeated in the same breath.
-pub(super) fn pause_after_refusal(pass: &mut Pass<'_>, route: &str) -> Option<Next> {
-    let its_own = |trouble: &Trouble| trouble.resource == Resource::Route(route.to_owned());
-    if !pass.facts.trouble.as_ref().is_some_and(its_own) {
-        return None;
-    }
-    super::outstanding::pause(pass)
 }
 
 /// The claims went with the record: what was ours may be another service's by now, also when the record is back. The
@@ -149,7 +140,7 @@ pub(super) fn idle_drift(pass: &mut Pass<'_>) -> Option<Next> {
     if pass.release().is_some() || gave_up(pass) || pass.known_gone(&stable) || pass.misplaced(&stable) {
         return None;
     }
-    let revert = pass.service_spec().is_some_and(|spec| spec.drift.idle == IdleDrift::Revert);
+    let revert = pass.input.service.valid().is_some_and(|spec| spec.drift.idle == IdleDrift::Revert);
     let target = Pass::all_to(stable.group);
     let drifted = pass.production().into_iter().find_map(|route| {
         let live = pass.live(&route).filter(|live| !live.same_ratio(target))?;

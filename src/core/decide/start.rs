@@ -73,8 +73,10 @@ fn resolve(pass: &mut Pass<'_>, pending: &Pending) -> Option<ControlFlow<Next, (
     if pending.identity.is_some() {
         return Some(resolve_return(pass));
     }
-    let Some(service) = pass.service_spec() else { return Some(ControlFlow::Break(wait_for_service(pass))) };
-    let Asked::Valid { spec: desired, .. } = pass.input.desired else { return None };
+    let Some(service) = pass.input.service.valid() else {
+        return Some(ControlFlow::Break(wait_for_service(pass)));
+    };
+    let desired = pass.input.desired.valid()?;
     let kept = pass.facts.retained.as_ref().filter(|_| pending.return_to_retained);
     Some(match (Plan::resolve(service, desired), kept) {
         (Ok((plan, _)), Some(kept)) => ControlFlow::Continue((plan, kept.version.revision.clone())),

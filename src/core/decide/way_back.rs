@@ -4,7 +4,7 @@
 //! (`semantics` 4.2). One guard: if the recorded stable set is *known* to be unable to answer, weights stay.
 
 use super::pass::{Pass, remember};
-use super::{Next, WaitingOn, gone, lost};
+use super::{Next, WaitingOn, backoff, gone, lost};
 use crate::model::Resource;
 use crate::model::facts::{
     Cleanup, Halt, HaltReason, Latch, LatchCause, Quarantined, Release, ReleaseKind, Stage, Version,
@@ -88,26 +88,13 @@ fn write_back(pass: &mut Pass<'_>, stable: &Version, latch: &Latch, open: &[Open
     let Some(next) = next else {
         return look_again(pass, open);
     };
-    if let Some(pause) = pause_after_trouble(pass, next, tried(next)) {
-        return pause;
+    if let Some(wait) = backoff::on_the_way_back(pass, &next.route, tried(next)) {
+        return wait;
     }
     if let Some(Release { latch: Some(latch), .. }) = &mut pass.facts.release {
         *latch.tried.entry(next.route.clone()).or_default() += 1;
     }
     pass.set_weights(&next.route, Pass::all_to(stable.group), None, true)
-}
-
-/// A route that was just refused is given a pause, unless another one has not had its turn.
-fn pause_after_trouble(pass: &mut Pass<'_>, next: &Open, tried: u32) -> Option<Next> {
-    let trouble = pass.facts.trouble.as_mut().filter(|trouble| trouble.fresh)?;
-    let resource = Resource::Route(next.route.clone());
-    let its_turn = tried == 0 && trouble.resource != resource;
-    trouble.fresh = false;
-    let (resource, class, message) = (trouble.resource.clone(), trouble.class, trouble.message.clone());
-    if its_turn || !matches!(resource, Resource::Route(_)) {
-        return None;
-    }
-    Some(pass.wait(WaitingOn::Effect { resource, class, message }))
 }
 
 fn look_again(pass: &Pass<'_>, open: &[Open]) -> Next {

@@ -42,6 +42,16 @@ pub struct Observed {
     pub extra: Extra,
 }
 
+impl Observed {
+    /// The live weights of a route, when they were read and are our pair.
+    pub fn live(&self, route: &str) -> Option<Shares> {
+        match self.routes.get(route)?.known()? {
+            Weights::Pair(shares) => Some(*shares),
+            Weights::NotOurPair(_) | Weights::Gone => None,
+        }
+    }
+}
+
 /// The ECS service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Service {

@@ -353,7 +353,7 @@ fn scaled_to_zero(view: &View<'_>) -> Option<Said> {
 fn plan_pinned(view: &View<'_>) -> Option<Said> {
     let release = view.release()?;
     let plan = view.facts.plan.as_ref()?;
-    let spec = view.spec()?;
+    let spec = view.input.service.valid()?;
     let steps_differ = release.kind == ReleaseKind::Ordinary
         && crate::records::strategy::steps_of(&plan.strategy, spec).map_or(true, |steps| steps != plan.steps);
     let edited = comparable(spec) != comparable(&plan.spec) || steps_differ;
@@ -383,7 +383,7 @@ fn template_outdated(view: &View<'_>) -> Option<Said> {
     if view.release().is_some() || view.facts.pending.is_some() || !succeeded {
         return None;
     }
-    let (plan, spec) = (view.facts.plan.as_ref()?, view.spec()?);
+    let (plan, spec) = (view.facts.plan.as_ref()?, view.input.service.valid()?);
     (plan.spec.task_set != spec.task_set).then(|| {
         said("TemplateOutdated", "True", "TemplateEdited").because(format!(
             "spec.taskSet was edited after {} was released; it runs by the old template until the next release \

@@ -7,6 +7,7 @@ use crate::model::effect::{Effect, RefusalClass};
 use crate::model::facts::*;
 use crate::records::check::{Refusal, RefusalCode};
 use crate::records::command::{Command, CommandKind, CommandSpec, Verb};
+use crate::records::managed_service::ManagedServiceSpec;
 
 #[test]
 fn the_ordinary_conditions_of_a_bake() {

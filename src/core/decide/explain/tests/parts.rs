@@ -7,7 +7,7 @@ use crate::model::Action;
 use crate::model::effect::Effect;
 use crate::model::facts::*;
 use crate::records::Percent;
-use crate::records::managed_service::AlarmRef;
+use crate::records::managed_service::{AlarmRef, ManagedServiceSpec};
 
 #[test]
 fn a_retry_of_a_refused_request_is_accepted_while_it_is_in_flight() {

@@ -9,7 +9,9 @@ use crate::decide::{Limits, Wait, WaitingOn, Wish};
 use crate::model::Observed;
 use crate::model::facts::*;
 use crate::model::observed::{Alarm, Extra, Service, ServiceStatus};
+use crate::records::managed_service::ManagedServiceSpec;
 use crate::records::{DesiredReleaseSpec, Percent, ServiceKey};
+
 pub const A_SET: &str = "arn:aws:ecs:eu-central-1:111122223333:task-set/prod/checkout/ecs-svc/1";
 pub const B_SET: &str = "arn:aws:ecs:eu-central-1:111122223333:task-set/prod/checkout/ecs-svc/2";
 
