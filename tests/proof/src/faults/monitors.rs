@@ -1,7 +1,7 @@
 //! What must be true of every log, read from the log alone.
 //!
 //! Nothing here is shared with `decide` or `decide::safety` beyond the data: each monitor is a sentence of
-//! `docs/architecture.md` ("What must always hold") told again over what was read, written, sent and landed.
+//! `docs/reliability.md` ("Safety") told again over what was read, written, sent and landed.
 
 use std::fmt;
 

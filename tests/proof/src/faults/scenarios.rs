@@ -307,7 +307,7 @@ fn more_hands() -> Vec<Scenario> {
         Scenario { edit: pausing_briefly, ..story("pause-runs-out", vec![asks(2)], &[Failed], 1) },
         story("retry", retried, &[RolledBack, Succeeded], 2),
         Scenario {
-            // A command that comes while no alarm can be read finds none to set aside and is refused; the alarm burns on.
+            // A command that meets a look in which nothing burns finds nothing to set aside and is refused; the alarm burns on.
             or: &[&[Refused]],
             or_serves: &[1],
             ..story("break-glass", broken, &[Succeeded], 2)
