@@ -222,7 +222,8 @@ fn live_through(
     for _ in 0..PASSES_TO_REST {
         sim.pass(Fault::None);
         let halted = matches!(sim.last_next, Some(Next::Halted(_)));
-        let at_rest = sim.is_settled() || halted || sim.waits_for_a_record();
+        let waits = sim.waits_for_a_record() || sim.waits_for_a_person();
+        let at_rest = sim.is_settled() || halted || waits;
         resting = if at_rest { resting + 1 } else { 0 };
         if resting == 3 {
             break;

@@ -203,6 +203,12 @@ impl Sim {
         matches!(&self.last_next, Some(Next::Wait(wait)) if wait.on.name() == "Record")
     }
 
+    /// Traffic that a hand moved is where nothing else could take it: only a person can decide what becomes of that.
+    pub fn waits_for_a_person(&self) -> bool {
+        self.foreign_hand
+            && matches!(&self.last_next, Some(Next::Wait(wait)) if wait.on.name() == "GroupAtZero")
+    }
+
     pub fn is_settled(&self) -> bool {
         matches!(self.last_next, Some(Next::Settled)) && self.late.is_empty()
     }
@@ -425,7 +431,9 @@ impl Sim {
         if self.foreign_hand {
             return;
         }
-        for route in self.region.production_routes() {
+        // A weight write answers for its own route: another one may still be as it was before the first release.
+        let written = |route: &&str| !matches!(effect, Effect::SetWeights { route: its, .. } if its != route);
+        for route in self.region.production_routes().into_iter().filter(written) {
             for (group, weight) in self.region.group_weights(route) {
                 let serves_nothing_yet = self.durable.stable.is_none();
                 if weight > 0 && !serves_nothing_yet && !self.region.has_task_set(group) {
