@@ -20,7 +20,8 @@ pub use table::Verdict;
 const LONGEST_MESSAGE: usize = 400;
 
 /// Codes that speak of who asks (credentials, signature, clock), whatever is asked for.
-const OF_THE_CALLER: [&str; 13] = [
+const OF_THE_CALLER: [&str; 15] = [
+    "AuthFailure",
     "ExpiredToken",
     "ExpiredTokenException",
     "InvalidClientTokenId",
@@ -34,6 +35,7 @@ const OF_THE_CALLER: [&str; 13] = [
     "SignatureDoesNotMatch",
     "RequestExpired",
     "RequestTimeTooSkewed",
+    "RequestInTheFuture",
 ];
 
 /// A call that did not succeed.

@@ -223,6 +223,13 @@ mod tests {
     }
 
     #[test]
+    fn every_code_that_speaks_of_the_caller_has_a_row() {
+        for code in super::super::OF_THE_CALLER {
+            assert!(TABLE.iter().any(|row| row.code == code), "{code}");
+        }
+    }
+
+    #[test]
     fn every_row_gives_its_own_verdict_and_none_is_shadowed() {
         for row in TABLE {
             let operations = if row.operations.is_empty() { &Mutation::ALL[..] } else { row.operations };
