@@ -203,10 +203,11 @@ impl Sim {
         matches!(&self.last_next, Some(Next::Wait(wait)) if wait.on.name() == "Record")
     }
 
-    /// Traffic that a hand moved is where nothing else could take it: only a person can decide what becomes of that.
+    /// A hand moved traffic to a task set that is to go, and no other one could take it: only a person can decide what
+    /// becomes of that.
     pub fn waits_for_a_person(&self) -> bool {
-        self.foreign_hand
-            && matches!(&self.last_next, Some(Next::Wait(wait)) if wait.on.name() == "GroupAtZero")
+        let at_zero = matches!(&self.last_next, Some(Next::Wait(wait)) if wait.on.name() == "GroupAtZero");
+        self.foreign_hand && at_zero && self.region.task_sets().len() == 1
     }
 
     pub fn is_settled(&self) -> bool {
@@ -420,6 +421,9 @@ impl Sim {
 
     fn apply(&mut self, plan: &Plan, effect: &Effect) -> Answer {
         *self.reached.entry(format!("effect {}", effect.name())).or_default() += 1;
+        if let Effect::SetWeights { route, .. } = effect {
+            *self.reached.entry(format!("weights of {route}")).or_default() += 1;
+        }
         self.effects.push(effect.clone());
         let answer = self.region.carry_out(self.now, plan, effect);
         self.look_at_the_world(effect);
@@ -431,9 +435,13 @@ impl Sim {
         if self.foreign_hand {
             return;
         }
-        // A weight write answers for its own route: another one may still be as it was before the first release.
-        let written = |route: &&str| !matches!(effect, Effect::SetWeights { route: its, .. } if its != route);
-        for route in self.region.production_routes().into_iter().filter(written) {
+        for route in self.region.production_routes() {
+            let is_its =
+                |effect: &Effect| matches!(effect, Effect::SetWeights { route: its, .. } if its == route);
+            if !self.durable.acknowledged.contains_key(route) && !self.effects.iter().any(is_its) {
+                // It is as it was before the first release.
+                continue;
+            }
             for (group, weight) in self.region.group_weights(route) {
                 let serves_nothing_yet = self.durable.stable.is_none();
                 if weight > 0 && !serves_nothing_yet && !self.region.has_task_set(group) {
